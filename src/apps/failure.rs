@@ -1,0 +1,92 @@
+//! What a person at the terminal is told when something failed: a sentence, perhaps a hint, and an exit code.
+
+use std::{fmt, io, process::ExitCode};
+
+use crate::client::{Fate, Fault};
+
+/// Something failed.
+#[derive(Debug)]
+pub struct Failure {
+    message: String,
+    hint: Option<String>,
+    code: u8,
+}
+
+impl Failure {
+    /// It was tried, and failed.
+    pub fn new(message: impl Into<String>) -> Self {
+        Failure { message: message.into(), hint: None, code: 1 }
+    }
+
+    /// It was not tried: the command line is wrong.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Failure { code: 2, ..Failure::new(message) }
+    }
+
+    /// Says what to do, where the sentence itself does not.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// A call to the broker at `url` failed.
+    pub fn call(fault: &Fault, url: &str) -> Self {
+        match fault.fate {
+            Fate::Unsent => Failure::new(format!("cannot reach a broker at {url}: {fault}")).hint(format!(
+                "is `tilde serve` running there? --broker URL or TILDE_BROKER name another, {} is the default",
+                crate::client::DEFAULT_URL
+            )),
+            _ if fault.is_connection() => Failure::new(format!("the connection to {url} broke: {fault}")),
+            _ => {
+                let failure = Failure::new(fault.to_string());
+                match hint(fault) {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                }
+            }
+        }
+    }
+}
+
+/// What helps, as flags of this program.
+fn hint(fault: &Fault) -> Option<String> {
+    match fault.reason.as_deref()? {
+        "NAMESPACE_NOT_FOUND" => Some("`tilde namespace create NAME` creates one".into()),
+        "SEQUENCE_CONFLICT" => Some("`tilde topics show TOPIC` tells the topic's last sequence".into()),
+        "POSITION_EXPIRED" => Some("--from earliest starts with the oldest message that is kept".into()),
+        "SLOW_CONSUMER" => {
+            let cursor = fault.metadata.get("cursor")?;
+            Some(format!("--from {cursor} goes on where the stream was cut"))
+        }
+        _ => fault.retry_delay.map(|delay| format!("try again in {}", crate::units::Span(delay))),
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Prints an error to standard error and says with which code to exit. A reader that closed its pipe has all that it
+/// wanted: that is no error.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    let closed = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(closed) {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {error:#}");
+    match error.downcast_ref::<Failure>() {
+        Some(failure) => {
+            if let Some(hint) = &failure.hint {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::from(failure.code)
+        }
+        None => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,137 @@
+//! How a received message is printed. Pure: writes into a buffer.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Serialize;
+
+use super::output;
+use crate::pb::v1::{Message, message::Payload};
+
+/// How to print messages.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Topic, two blanks, payload; bytes that are no text are escaped
+    Text,
+    /// One object a line, with all that the message has
+    Json,
+    /// The payload as it is, and a newline
+    Raw,
+}
+
+impl Form {
+    /// Writes one message. `cursor` is given with the last of those that came together.
+    pub fn write(self, out: &mut impl Write, message: &Message, cursor: Option<&str>) -> io::Result<()> {
+        match self {
+            Form::Text => {
+                write!(out, "{}  ", message.topic)?;
+                match std::str::from_utf8(payload(message)) {
+                    Ok(text) => out.write_all(text.as_bytes())?,
+                    Err(_) => write!(out, "{}", payload(message).escape_ascii())?,
+                }
+                out.write_all(b"\n")
+            }
+            Form::Json => output::json_line(out, &Object::new(message, cursor)),
+            Form::Raw => {
+                out.write_all(payload(message))?;
+                out.write_all(b"\n")
+            }
+        }
+    }
+}
+
+fn payload(message: &Message) -> &[u8] {
+    match &message.payload {
+        Some(Payload::Text(text)) => text.as_bytes(),
+        Some(Payload::Data(data)) => data,
+        None => &[],
+    }
+}
+
+/// A message with the names of the contract. What it does not have is left out.
+#[derive(Serialize)]
+struct Object<'a> {
+    topic: &'a str,
+    sequence: u64,
+    publish_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    ordering_key: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    message_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    content_type: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reply_to: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    correlation_id: &'a str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    expire_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<&'a str>,
+}
+
+impl<'a> Object<'a> {
+    fn new(message: &'a Message, cursor: Option<&'a str>) -> Self {
+        let (text, data) = match &message.payload {
+            Some(Payload::Text(text)) => (Some(text.as_str()), None),
+            Some(Payload::Data(data)) => (None, Some(STANDARD.encode(data))),
+            None => (None, None),
+        };
+        Object {
+            topic: &message.topic,
+            sequence: message.sequence,
+            publish_time: output::time(message.publish_time.as_ref()),
+            text,
+            data,
+            attributes: &message.attributes,
+            ordering_key: &message.ordering_key,
+            message_id: &message.message_id,
+            content_type: &message.content_type,
+            reply_to: &message.reply_to,
+            correlation_id: &message.correlation_id,
+            expire_time: output::time(message.expire_time.as_ref()),
+            cursor,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(form: Form, payload: Payload) -> Vec<u8> {
+        let message = Message {
+            topic: "a/b".into(),
+            sequence: 7,
+            publish_time: Some(prost_types::Timestamp { seconds: 1, nanos: 500_000_000 }),
+            payload: Some(payload),
+            attributes: [("k".to_owned(), "v".to_owned())].into(),
+            ..Message::default()
+        };
+        let mut out = Vec::new();
+        form.write(&mut out, &message, Some("cur")).unwrap();
+        out
+    }
+
+    #[test]
+    fn the_three_forms() {
+        let text = || Payload::Text("hi\tä".into());
+        let data = || Payload::Data(vec![0xff, b'x', b'\r'].into());
+        assert_eq!(printed(Form::Text, text()), "a/b  hi\tä\n".as_bytes());
+        assert_eq!(printed(Form::Text, data()), b"a/b  \\xffx\\r\n");
+        assert_eq!(printed(Form::Raw, data()), b"\xffx\r\n");
+        let json = String::from_utf8(printed(Form::Json, data())).unwrap();
+        let expected = r#"{"topic":"a/b","sequence":7,"publish_time":"1970-01-01T00:00:01.5Z","data":"/3gN","attributes":{"k":"v"},"cursor":"cur"}"#;
+        assert_eq!(json, format!("{expected}\n"));
+        assert!(String::from_utf8(printed(Form::Json, text())).unwrap().contains(r#""text":"hi\tä""#));
+    }
+}

@@ -1,0 +1,22 @@
+//! The subcommands of the binary, a file or folder each, all built alike: `Args`, `run`, helpers. All but `serve` reach
+//! the broker as clients do, and can do nothing that a user of another language could not; but for `log`, which works on
+//! the files of a broker that does not run.
+
+pub mod serve;
+
+pub mod publish;
+pub mod subscribe;
+
+pub mod namespace;
+pub mod topics;
+
+pub mod config;
+pub mod log;
+
+pub mod ask;
+pub mod durability;
+pub mod failure;
+pub mod interrupt;
+pub mod message;
+pub mod output;
+pub mod remote;

@@ -1,0 +1,354 @@
+//! Each line of standard input as a message, byte for byte, as soon as it comes. One batch is under way at a time, so
+//! that the lines keep their order; what is read meanwhile makes the next.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IsTerminal, Read},
+    thread,
+};
+
+use prost::Message;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::{
+    super::{
+        failure::Failure,
+        output::{self, Format},
+    },
+    Args, PAYLOAD_BYTES, Retry, payload,
+};
+use crate::{
+    client::{Channel, Fate, Fault},
+    pb::v1::{
+        BatchPublishRequest, PublishRequest, PublishResult, broker_client::BrokerClient, publish_result::Result as Kind,
+    },
+};
+
+/// What one call takes at most: messages by contract, bytes so that an answer does not take long.
+const BATCH_MESSAGES: usize = 1_000;
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Bytes read at a time, and how many such reads may wait.
+const READ_BYTES: usize = 64 << 10;
+const READS: usize = 4;
+
+/// How often a person at a terminal is told how far it is.
+const PROGRESS_LINES: u64 = 100_000;
+
+/// Publishes all of standard input.
+pub async fn publish(args: &Args) -> anyhow::Result<()> {
+    let mut publisher = Publisher {
+        client: args.remote.messages().await?,
+        template: args.request(),
+        retry: Retry::new(args.retry_for.0, false),
+        tally: Tally::default(),
+    };
+    let mut lines = Lines::read(io::stdin(), publisher.template.encoded_len());
+    let progress = io::stderr().is_terminal() && !io::stdin().is_terminal();
+    loop {
+        let batch = match lines.batch().await {
+            Ok(batch) if batch.is_empty() => break,
+            Ok(batch) => batch,
+            Err(error) => return Err(Failure::new(format!("{error}\n{}", publisher.tally)).into()),
+        };
+        if let Err(missing) = publisher.publish(batch).await {
+            return Err(publisher.tally.failure(&missing, args).into());
+        }
+        if progress && publisher.tally.published / PROGRESS_LINES > publisher.tally.told {
+            publisher.tally.told = publisher.tally.published / PROGRESS_LINES;
+            eprint!("\r{} lines", publisher.tally.published);
+        }
+    }
+    let tally = publisher.tally;
+    if tally.told > 0 {
+        eprintln!();
+    }
+    match args.format {
+        Format::Text => output::line(format!("{} {tally}", args.topic))?,
+        Format::Json => output::json(&Object::new(&args.topic, &tally))?,
+    }
+    Ok(())
+}
+
+/// Sends batches, one after the other.
+struct Publisher {
+    client: BrokerClient<Channel>,
+    template: PublishRequest,
+    retry: Retry,
+    tally: Tally,
+}
+
+/// Lines that were not published, counted from 1, and why.
+struct Missing {
+    numbers: Vec<u64>,
+    /// The line that the fault is about.
+    line: u64,
+    fault: Fault,
+}
+
+impl Publisher {
+    /// Publishes lines. What the broker could not take yet is sent again, after the rest of its batch.
+    async fn publish(&mut self, lines: Vec<Vec<u8>>) -> Result<(), Missing> {
+        let mut waiting: Vec<(u64, PublishRequest)> = Vec::with_capacity(lines.len());
+        for line in lines {
+            self.tally.sent += 1;
+            waiting.push((self.tally.sent, PublishRequest { payload: Some(payload(line)), ..self.template.clone() }));
+        }
+        loop {
+            let missing = match self.call(&waiting).await {
+                Ok(results) => self.take(&waiting, results),
+                Err(fault) => {
+                    let numbers: Vec<u64> = waiting.iter().map(|(number, _)| *number).collect();
+                    Some(Missing { line: numbers.first().copied().unwrap_or_default(), numbers, fault })
+                }
+            };
+            let Some(missing) = missing else { return Ok(()) };
+            if !self.retry.again(&missing.fault).await {
+                return Err(missing);
+            }
+            waiting.retain(|(number, _)| missing.numbers.binary_search(number).is_ok());
+        }
+    }
+
+    async fn call(&mut self, waiting: &[(u64, PublishRequest)]) -> Result<Vec<PublishResult>, Fault> {
+        let requests = waiting.iter().map(|(_, request)| request.clone()).collect();
+        let answer = self.client.batch_publish(BatchPublishRequest { requests, atomic: false }).await?;
+        Ok(answer.into_inner().results)
+    }
+
+    /// Counts what was published. Returns what was not, with the fault that counts: one that waiting does not mend, if
+    /// there is one.
+    fn take(&mut self, waiting: &[(u64, PublishRequest)], results: Vec<PublishResult>) -> Option<Missing> {
+        let mut missing: Option<Missing> = None;
+        let mut results = results.into_iter();
+        for &(line, _) in waiting {
+            let fault = match results.next().and_then(|result| result.result) {
+                Some(Kind::Published(published)) => {
+                    self.tally.count(published.sequence);
+                    self.retry.reset();
+                    continue;
+                }
+                Some(Kind::Error(error)) => Fault::from(error),
+                None => Fault::from(tonic::Status::unknown("the broker's answer says nothing of this line")),
+            };
+            match &mut missing {
+                None => missing = Some(Missing { numbers: vec![line], line, fault }),
+                Some(missing) => {
+                    missing.numbers.push(line);
+                    if missing.fault.is_passing() && !fault.is_passing() {
+                        (missing.line, missing.fault) = (line, fault);
+                    }
+                }
+            }
+        }
+        missing
+    }
+}
+
+/// How far it is.
+#[derive(Debug, Default)]
+struct Tally {
+    sent: u64,
+    published: u64,
+    first_sequence: u64,
+    last_sequence: u64,
+    told: u64,
+}
+
+impl Tally {
+    fn count(&mut self, sequence: u64) {
+        if self.published == 0 {
+            self.first_sequence = sequence;
+        }
+        self.published += 1;
+        self.last_sequence = self.last_sequence.max(sequence);
+    }
+
+    /// Says which lines are published, which are not, and of which nobody knows.
+    fn failure(&self, missing: &Missing, args: &Args) -> Failure {
+        let Missing { numbers, line, fault } = missing;
+        let others = match numbers.len() {
+            0 | 1 => String::new(),
+            many => format!(" (and {} more up to line {})", many - 1, self.sent),
+        };
+        let what = match fault.fate {
+            Fate::Refused => format!("line {line}{others} was not published: {fault}"),
+            Fate::Unsent => format!("line {line}{others} was not published: the broker cannot be reached: {fault}"),
+            Fate::Unknown => format!("whether line {line}{others} is published is unknown: {fault}"),
+        };
+        let failure = Failure::new(format!("{what}\n{self}; nothing after line {} was sent", self.sent));
+        match fault.fate {
+            Fate::Unknown => failure.hint(format!("`tilde topics show {}` tells what has arrived there", args.topic)),
+            _ => failure,
+        }
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Tally { published, first_sequence, last_sequence, .. } = self;
+        match published {
+            0 => f.write_str("0 lines published"),
+            1 => write!(f, "1 line published, sequence {first_sequence}"),
+            _ => write!(f, "{published} lines published, sequences {first_sequence} to {last_sequence}"),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Object<'a> {
+    topic: &'a str,
+    published: u64,
+    first_sequence: u64,
+    last_sequence: u64,
+}
+
+impl<'a> Object<'a> {
+    fn new(topic: &'a str, tally: &Tally) -> Self {
+        let Tally { published, first_sequence, last_sequence, .. } = *tally;
+        Object { topic, published, first_sequence, last_sequence }
+    }
+}
+
+/// Lines as they come, in batches that do not wait to fill.
+struct Lines {
+    reads: mpsc::Receiver<Result<Vec<Vec<u8>>, String>>,
+    pending: VecDeque<Vec<u8>>,
+    /// Bytes that a message takes besides its line.
+    overhead: usize,
+    failed: Option<String>,
+}
+
+impl Lines {
+    /// Reads on a thread of its own: a read can take for ever, and nothing can end it.
+    fn read(input: impl Read + Send + 'static, overhead: usize) -> Self {
+        let (send, reads) = mpsc::channel(READS);
+        thread::spawn(move || split(input, &send));
+        Lines { reads, pending: VecDeque::new(), overhead, failed: None }
+    }
+
+    /// What is ready, at least a line; empty at the end.
+    async fn batch(&mut self) -> Result<Vec<Vec<u8>>, String> {
+        if self.pending.is_empty()
+            && self.failed.is_none()
+            && let Some(read) = self.reads.recv().await
+        {
+            self.add(read);
+        }
+        while self.pending.len() < BATCH_MESSAGES
+            && self.failed.is_none()
+            && let Ok(read) = self.reads.try_recv()
+        {
+            self.add(read);
+        }
+        let mut bytes = 0;
+        let fits = |line: &&Vec<u8>| {
+            bytes += line.len() + self.overhead;
+            bytes <= BATCH_BYTES
+        };
+        // A line that is larger than a batch goes alone.
+        let count = self.pending.iter().take(BATCH_MESSAGES).take_while(fits).count().max(1);
+        let batch: Vec<_> = self.pending.drain(..count.min(self.pending.len())).collect();
+        match self.failed.take() {
+            Some(error) if batch.is_empty() => Err(error),
+            failed => {
+                self.failed = failed;
+                Ok(batch)
+            }
+        }
+    }
+
+    fn add(&mut self, read: Result<Vec<Vec<u8>>, String>) {
+        match read {
+            Ok(lines) => self.pending.extend(lines),
+            Err(error) => self.failed = Some(error),
+        }
+    }
+}
+
+/// Splits what comes into lines. The last one counts without a newline too.
+fn split(mut input: impl Read, send: &mpsc::Sender<Result<Vec<Vec<u8>>, String>>) {
+    let mut buffer = vec![0; READ_BYTES];
+    let mut begun = Vec::new();
+    let mut number: u64 = 1;
+    let result = loop {
+        let bytes = match input.read(&mut buffer) {
+            Ok(0) if begun.is_empty() => return,
+            Ok(0) => break Ok(vec![begun]),
+            Ok(count) => &buffer[..count],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => break Err(format!("standard input cannot be read: {error}")),
+        };
+        let mut lines = Vec::new();
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            match piece.strip_suffix(b"\n") {
+                Some(end) if begun.is_empty() => lines.push(end.to_vec()),
+                Some(end) => {
+                    begun.extend_from_slice(end);
+                    lines.push(std::mem::take(&mut begun));
+                }
+                None => begun.extend_from_slice(piece),
+            }
+        }
+        number += lines.len() as u64;
+        if !lines.is_empty() && send.blocking_send(Ok(lines)).is_err() {
+            return;
+        }
+        if begun.len() > PAYLOAD_BYTES {
+            break Err(format!("line {number} is longer than fits into a message; it was not published"));
+        }
+    };
+    // Nobody listens any more if the command has failed.
+    let _ = send.blocking_send(result);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn all(input: &'static [u8]) -> Vec<Vec<u8>> {
+        let mut lines = Lines::read(input, 0);
+        let mut all = Vec::new();
+        loop {
+            match lines.batch().await.unwrap() {
+                batch if batch.is_empty() => return all,
+                batch => all.extend(batch),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn lines_come_byte_for_byte() {
+        assert!(all(b"").await.is_empty());
+        assert_eq!(all(b"\n").await, [b""]);
+        assert_eq!(all(b"a\n\n\xff\r\nlast").await, [&b"a"[..], b"", b"\xff\r", b"last"]);
+        assert_eq!(all(b"a\n").await, [b"a"]);
+    }
+
+    #[tokio::test]
+    async fn batches_keep_their_bounds() {
+        let text: Vec<u8> = (0..5_000).flat_map(|n| format!("{n}\n").into_bytes()).collect();
+        let long = [vec![b'x'; BATCH_BYTES + 1], b"\ny\n".to_vec()].concat();
+        let mut lines = Lines::read(io::Cursor::new([text, long].concat()), 0);
+        let mut count = 0;
+        loop {
+            let batch = lines.batch().await.unwrap();
+            if batch.is_empty() {
+                break;
+            }
+            assert!(batch.len() <= BATCH_MESSAGES);
+            let bytes: usize = batch.iter().map(Vec::len).sum();
+            assert!(bytes <= BATCH_BYTES || batch.len() == 1);
+            count += batch.len();
+        }
+        assert_eq!(count, 5_002);
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_refused_after_those_before_it() {
+        let mut lines = Lines::read(io::Cursor::new(b"a\n".to_vec()).chain(io::repeat(b'x')), 0);
+        assert_eq!(lines.batch().await.unwrap(), [b"a"]);
+        assert!(lines.batch().await.unwrap_err().starts_with("line 2 is longer"));
+    }
+}

@@ -1,0 +1,230 @@
+//! `tilde publish`: one message, or one a line.
+
+mod lines;
+mod retry;
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal, Read},
+    path::PathBuf,
+};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use super::{
+    durability::{self, Durability},
+    failure::Failure,
+    output::{self, Format},
+    remote::{self, Remote, Tenant},
+};
+use crate::{
+    client::Fault,
+    pb::v1::{PublishRequest, PublishResponse, publish_request::Payload},
+    units::Span,
+};
+use retry::Retry;
+
+/// Publish a message, or each line of standard input as one
+///
+/// Prints where the message lies once the broker has answered, which it does when the message is as durable as was
+/// asked. What is valid UTF-8 travels as text, anything else as data; both arrive byte for byte.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Where to: 1 to 1,024 bytes, no `~`; it exists once published to
+    topic: String,
+
+    /// The payload; without it a file or pipe on standard input is read as one message
+    #[arg(conflicts_with_all = ["file", "lines"])]
+    text: Option<String>,
+
+    /// Publish what this file holds, as one message
+    #[arg(long, value_name = "PATH", conflicts_with = "lines")]
+    file: Option<PathBuf>,
+
+    /// Publish each line of standard input as a message, without its newline, as soon as it comes
+    #[arg(long)]
+    lines: bool,
+
+    /// An attribute; may be given up to 64 times
+    #[arg(short = 'a', long = "attribute", value_name = "KEY=VALUE", value_parser = attribute)]
+    attributes: Vec<(String, String)>,
+
+    /// The ordering key: messages with one key keep their order in subscriptions that order by key
+    #[arg(long)]
+    key: Option<String>,
+
+    /// Your own id: a second publish of the same id to the topic returns the first result
+    #[arg(long, conflicts_with = "lines")]
+    id: Option<String>,
+
+    /// What the payload is, as in application/json
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
+
+    /// Nobody receives the message after this time, as in 90s, 1h or 7d; at most a year [default: as long as it is kept]
+    #[arg(long, value_name = "DURATION")]
+    ttl: Option<Span>,
+
+    /// Publish only if the topic's last sequence is this one; 0: if there is no message
+    #[arg(long, value_name = "SEQUENCE", conflicts_with = "lines")]
+    expect_last: Option<u64>,
+
+    /// How durable the message is before the broker answers [default: as the namespace says, synced if it says nothing]
+    #[arg(long, value_enum)]
+    durability: Option<Durability>,
+
+    /// How long to wait and try again while the broker says that it cannot take the message yet. Only what cannot have
+    /// been published already is tried again; with --id that is everything. 0s: fail at once
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    retry_for: Span,
+
+    /// How to print the answer
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+
+    #[command(flatten)]
+    tenant: Tenant,
+
+    #[command(flatten)]
+    remote: Remote,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tilde publish orders/eu '{\"id\":7}' --content-type application/json
+  tilde publish images/7 --file photo.jpg -a width=640 -a height=480
+  tilde publish logs/app --lines < app.log
+  tail -f app.log | tilde publish logs/app --lines
+  tilde publish jobs/7 start --id job-7-start      safe to repeat
+  tilde publish config/a v2 --expect-last 41       only if nobody was faster";
+
+/// The largest request that a broker takes is 4 MiB; the message's other parts need some of it.
+const PAYLOAD_BYTES: usize = (4 << 20) - (64 << 10);
+
+/// Runs it.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    remote::run(async {
+        match args.lines {
+            true => lines::publish(&args).await,
+            false => one(&args).await,
+        }
+    })
+}
+
+async fn one(args: &Args) -> anyhow::Result<()> {
+    let request = PublishRequest { payload: Some(payload(args.read()?)), ..args.request() };
+    let mut retry = Retry::new(args.retry_for.0, args.id.is_some());
+    let mut client = args.remote.messages().await?;
+    let answer = loop {
+        match client.publish(request.clone()).await.map_err(Fault::from) {
+            Ok(answer) => break answer.into_inner(),
+            Err(fault) if retry.again(&fault).await => {}
+            Err(fault) => return Err(args.remote.failure(fault).into()),
+        }
+    };
+    match args.format {
+        Format::Text => output::line(sentence(&args.topic, &answer))?,
+        Format::Json => output::json(&Object::new(&args.topic, &answer))?,
+    }
+    Ok(())
+}
+
+fn sentence(topic: &str, answer: &PublishResponse) -> String {
+    let again = if answer.duplicate { ", as it was published before" } else { "" };
+    format!("{topic} {} {}{again}", answer.sequence, durability::word(answer.durability))
+}
+
+impl Args {
+    /// The request without its payload.
+    fn request(&self) -> PublishRequest {
+        PublishRequest {
+            topic: self.topic.clone(),
+            payload: None,
+            attributes: self.attributes.iter().cloned().collect(),
+            ordering_key: self.key.clone().unwrap_or_default(),
+            message_id: self.id.clone().unwrap_or_default(),
+            content_type: self.content_type.clone().unwrap_or_default(),
+            ttl: self.ttl.map(|ttl| super::output::wire_duration(ttl.0)),
+            expected_last_sequence: self.expect_last,
+            durability: self.durability.map_or(0, |durability| durability.wire().into()),
+            namespace: self.tenant.namespace.clone(),
+            ..PublishRequest::default()
+        }
+    }
+
+    /// The payload, from wherever it comes.
+    fn read(&self) -> anyhow::Result<Vec<u8>> {
+        if let Some(text) = &self.text {
+            return Ok(text.clone().into_bytes());
+        }
+        if let Some(path) = &self.file {
+            let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+            return whole(file, &path.display().to_string());
+        }
+        if io::stdin().is_terminal() {
+            let message = "there is nothing to publish: give TEXT, --file PATH, or pipe something in";
+            return Err(Failure::usage(message).into());
+        }
+        match whole(io::stdin().lock(), "standard input")? {
+            // Rather a command that failed than someone with nothing to say.
+            empty if empty.is_empty() => Err(Failure::new("standard input is empty")
+                .hint("an empty TEXT publishes a message without a payload: tilde publish TOPIC ''")
+                .into()),
+            bytes => Ok(bytes),
+        }
+    }
+}
+
+/// All of an input that must fit into one message.
+fn whole(input: impl Read, name: &str) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = PAYLOAD_BYTES as u64 + 1;
+    input.take(most).read_to_end(&mut bytes).with_context(|| format!("{name} cannot be read"))?;
+    match bytes.len() > PAYLOAD_BYTES {
+        true => Err(Failure::new(format!("{name} holds more than fits into a message"))
+            .hint("--lines publishes each line as a message")
+            .into()),
+        false => Ok(bytes),
+    }
+}
+
+/// Text if it is UTF-8, so that others can read it.
+fn payload(bytes: Vec<u8>) -> Payload {
+    match String::from_utf8(bytes) {
+        Ok(text) => Payload::Text(text),
+        Err(error) => Payload::Data(error.into_bytes().into()),
+    }
+}
+
+fn attribute(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write it as KEY=VALUE".into()),
+    }
+}
+
+/// An answer, with the names of the contract.
+#[derive(Serialize)]
+struct Object<'a> {
+    topic: &'a str,
+    sequence: u64,
+    publish_time: String,
+    duplicate: bool,
+    durability: &'static str,
+    cursor: &'a str,
+}
+
+impl<'a> Object<'a> {
+    fn new(topic: &'a str, answer: &'a PublishResponse) -> Self {
+        Object {
+            topic,
+            sequence: answer.sequence,
+            publish_time: output::time(answer.publish_time.as_ref()),
+            duplicate: answer.duplicate,
+            durability: durability::word(answer.durability),
+            cursor: &answer.cursor,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Which broker, and whose world there: the flags that every client command has.
+
+use std::future::Future;
+
+use anyhow::Context;
+use tokio::runtime;
+
+use super::failure::Failure;
+use crate::client::{self, ANSWER_BYTES, Channel, DEFAULT_URL, Fault};
+use crate::pb::v1::{broker_client::BrokerClient, namespaces_client::NamespacesClient, topics_client::TopicsClient};
+
+/// Rows asked for in one page of a listing: as many as the contract allows.
+pub const PAGE_ROWS: u32 = 1_000;
+
+/// Which broker.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Remote {
+    /// The broker: http://HOST:PORT, or just HOST:PORT
+    #[arg(long, value_name = "URL", env = "TILDE_BROKER", default_value = DEFAULT_URL, global = true)]
+    #[arg(help_heading = "Broker")]
+    pub broker: String,
+}
+
+/// Whose world.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Tenant {
+    /// The namespace; `default` exists unasked
+    #[arg(long, value_name = "NAME", env = "TILDE_NAMESPACE", default_value = "default", global = true)]
+    #[arg(help_heading = "Broker")]
+    pub namespace: String,
+}
+
+impl Remote {
+    /// Publish and subscribe.
+    pub async fn messages(&self) -> Result<BrokerClient<Channel>, Failure> {
+        Ok(BrokerClient::new(self.connect().await?).max_decoding_message_size(ANSWER_BYTES))
+    }
+
+    /// What is kept of topics.
+    pub async fn topics(&self) -> Result<TopicsClient<Channel>, Failure> {
+        Ok(TopicsClient::new(self.connect().await?))
+    }
+
+    /// The tenants.
+    pub async fn namespaces(&self) -> Result<NamespacesClient<Channel>, Failure> {
+        Ok(NamespacesClient::new(self.connect().await?))
+    }
+
+    /// What to tell of a call that failed.
+    pub fn failure(&self, fault: impl Into<Fault>) -> Failure {
+        Failure::call(&fault.into(), &self.broker)
+    }
+
+    async fn connect(&self) -> Result<Channel, Failure> {
+        client::connect(&self.broker).await.map_err(|fault| self.failure(fault))
+    }
+}
+
+/// Runs a client command. One thread keeps the connection going while the command itself reads and prints on the main
+/// thread, where it may block.
+pub fn run<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("no thread can be started")?;
+    let result = runtime.block_on(command);
+    // Not waited for: a thread may be reading standard input, which ends when it likes.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,171 @@
+//! `tilde serve`: puts the broker together, runs it, and takes it down in order.
+
+mod settings;
+mod signals;
+
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use tokio::{runtime, time};
+
+pub use settings::{CONFIG_VARIABLE, Settings, variable};
+
+use super::{failure::Failure, output};
+use crate::{
+    broker::{self, Broker},
+    clock::{Clock, SystemClock},
+    config::{self, Config, EngineKind, LogFormat},
+    engine::{
+        Engine,
+        log::{self, LogEngine},
+        memory::MemoryEngine,
+    },
+    server,
+    telemetry::Metrics,
+};
+
+/// Run the broker
+///
+/// Says on standard output where it listens once it is ready, and logs to standard error. SIGTERM and SIGINT stop it:
+/// streams are told and end, what was taken is made durable, and it exits with 0; a second signal ends it at once.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tilde serve
+  tilde serve --listen 127.0.0.1:0 --engine memory          for a test
+  tilde serve --listen 0.0.0.0:7126 --insecure              in a network that you trust
+  TILDE_STORAGE_TAIL_BYTES=256MiB tilde serve
+
+`tilde config show` prints all settings and where each comes from.";
+
+/// How long the engine may take to make durable what it has taken.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Runs it.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let config = args.settings.load()?.config;
+    config.check_exposure().map_err(Failure::new)?;
+    start_log(&config);
+    let mut builder = runtime::Builder::new_multi_thread();
+    if config.worker_threads > 0 {
+        builder.worker_threads(config.worker_threads);
+    }
+    let runtime = builder.enable_all().thread_name("tilde").build().context("no thread can be started")?;
+    let result = runtime.block_on(serve(&config));
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    let mut stop = pin!(signals::listen().context("signals cannot be caught")?);
+    let bound = server::bind(edge(config)).await.map_err(|error| cannot_listen(config, &error))?;
+    let metrics = Arc::new(Metrics::default());
+    let (engine, broker) = tokio::select! {
+        opened = open(config, &metrics) => opened?,
+        // What is half open is as after a crash, which it must survive anyway.
+        () = &mut stop => return Ok(()),
+    };
+    output::line(ready(config, bound.local_addr()))?;
+
+    let ended = bound.serve(broker, metrics, stop).await;
+    if let Some(error) = ended.failure {
+        return Err(Failure::new(format!("the broker stopped by itself: {error}")).into());
+    }
+    match time::timeout(CLOSE_TIMEOUT, engine.close()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Failure::new(format!("the engine did not close in order: {error}")).into()),
+        Err(_) => Err(Failure::new(format!(
+            "the engine was not closed after {} s; what was answered is safe, opening will take longer",
+            CLOSE_TIMEOUT.as_secs()
+        ))
+        .into()),
+    }
+}
+
+async fn open(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<(Arc<dyn Engine>, Arc<Broker>)> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let engine = open_engine(config, &clock).await?;
+    let broker = Broker::open(engine.clone(), clock, metrics.clone(), decisions(config)).await;
+    Ok((engine, broker.map_err(|error| Failure::new(error.to_string()))?))
+}
+
+/// The one place that knows the engines by name.
+async fn open_engine(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Engine>> {
+    match config.engine {
+        EngineKind::Memory => {
+            let engine = MemoryEngine::new(clock.clone()).with_tail_bytes(config.storage.tail_bytes.bytes());
+            Ok(Arc::new(engine))
+        }
+        EngineKind::Embedded => {
+            let (dir, sizes, clock) = (config.data.clone(), storage(config), clock.clone());
+            let opened = tokio::task::spawn_blocking(move || LogEngine::open(&dir, sizes, clock)).await?;
+            Ok(Arc::new(opened.map_err(|error| Failure::new(error.to_string()))?))
+        }
+    }
+}
+
+/// What the embedded engine is told.
+fn storage(config: &Config) -> log::Config {
+    log::Config {
+        tail_bytes: config.storage.tail_bytes.bytes(),
+        segment_max: config.storage.segment_max_bytes.bytes() as u64,
+        verify: match config.storage.verify {
+            config::Verify::All => log::Verify::All,
+            config::Verify::Tail => log::Verify::Tail,
+        },
+        ..log::Config::default()
+    }
+}
+
+/// What the edge is told.
+fn edge(config: &Config) -> server::Config {
+    server::Config {
+        listen: config.listen.0,
+        max_connections: config.server.max_connections,
+        handshake_timeout: config.server.handshake_timeout.0,
+        drain_grace: config.server.drain_grace.0,
+        ..server::Config::default()
+    }
+}
+
+/// What the broker is told.
+fn decisions(config: &Config) -> broker::Config {
+    broker::Config { message_bytes: config.limits.message_bytes.bytes(), ..broker::Config::default() }
+}
+
+/// Tests and scripts read this line, and the port in it.
+fn ready(config: &Config, address: SocketAddr) -> String {
+    let data = match config.engine {
+        EngineKind::Embedded => config.data.display().to_string(),
+        EngineKind::Memory => "memory, until it stops".into(),
+    };
+    format!("tilde is listening on http://{address}, data in {data}")
+}
+
+fn cannot_listen(config: &Config, error: &io::Error) -> Failure {
+    let failure = Failure::new(format!("cannot listen on {}: {error}", config.listen));
+    match error.kind() {
+        io::ErrorKind::AddrInUse => failure.hint("is another broker running there? --listen ADDR takes another port"),
+        io::ErrorKind::AddrNotAvailable => failure.hint("the address must be one of this machine"),
+        _ => failure,
+    }
+}
+
+fn start_log(config: &Config) {
+    // The library warns of every client that breaks the protocol: whoever likes could fill the log with it.
+    let filter = tracing_subscriber::EnvFilter::new(format!("h2=error,{}", config.log.as_str()));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match config.log_format {
+        LogFormat::Text => {
+            let ansi = io::IsTerminal::is_terminal(&io::stderr());
+            builder.with_ansi(ansi).init();
+        }
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}

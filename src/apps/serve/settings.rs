@@ -1,0 +1,68 @@
+//! The broker's settings as flags. What a setting means stands in `crate::config`.
+
+use std::{env, path::PathBuf};
+
+use clap::builder::PossibleValuesParser;
+
+use crate::config::{self, Flag, Invalid, Loaded};
+
+/// Names the file.
+pub const CONFIG_VARIABLE: &str = "TILDE_CONFIG";
+
+/// What can be said on the command line; all of it can stand in the file, and more.
+#[derive(clap::Args, Debug)]
+pub struct Settings {
+    /// Where to listen: an IP address and a port; port 0 takes any free one [default: 127.0.0.1:7126]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+
+    /// The directory that holds the data; it is made if it is not there [default: ./tilde-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+
+    /// Where messages are kept: on disk, or in memory until the broker stops [default: embedded]
+    #[arg(long, value_parser = PossibleValuesParser::new(["embedded", "memory"]))]
+    engine: Option<String>,
+
+    /// Listen on an address that other machines can reach, although there are no credentials
+    #[arg(long)]
+    insecure: bool,
+
+    /// What is logged to standard error: off, error, warn, info, debug, trace, or directives as in
+    /// info,tilde::engine=debug [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
+
+    /// How it is logged: for people, or one object a line [default: text]
+    #[arg(long, value_parser = PossibleValuesParser::new(["text", "json"]))]
+    log_format: Option<String>,
+
+    /// The file with the settings [default: tilde.toml in the working directory, if it is there]
+    #[arg(long, value_name = "FILE", env = CONFIG_VARIABLE)]
+    config: Option<PathBuf>,
+}
+
+impl Settings {
+    /// What is in force, and where it came from.
+    pub fn load(&self) -> Result<Loaded, Invalid> {
+        config::load(self.config.as_deref(), variable, &self.flags())
+    }
+
+    fn flags(&self) -> Vec<Flag> {
+        let given = [
+            ("listen", "--listen", self.listen.clone()),
+            ("data", "--data", self.data.clone()),
+            ("engine", "--engine", self.engine.clone()),
+            ("insecure", "--insecure", self.insecure.then(|| "true".to_owned())),
+            ("log", "--log", self.log.clone()),
+            ("log_format", "--log-format", self.log_format.clone()),
+        ];
+        let flags = given.into_iter().filter_map(|(key, name, value)| Some(Flag { key, name, value: value? }));
+        flags.collect()
+    }
+}
+
+/// A variable of the environment. One that is no text is as good as none.
+pub fn variable(name: &str) -> Option<String> {
+    env::var(name).ok()
+}

@@ -1,0 +1,348 @@
+//! `tilde subscribe`: prints what matches, as it comes, and comes back after a broken connection.
+
+use std::{
+    future,
+    io::{self, BufWriter, StdoutLock, Write},
+    str::FromStr,
+    time::Duration,
+};
+
+use tokio::time;
+use tonic::Streaming;
+
+use super::{
+    interrupt::Interrupt,
+    message::Form,
+    output,
+    remote::{self, Remote, Tenant},
+};
+use crate::{
+    client::{Backoff, Channel, Fault},
+    clock::SystemClock,
+    pb::v1::{
+        self, Closing, Gap, StartPosition, SubscribeRequest, SubscribeResponse,
+        broker_client::BrokerClient,
+        gap,
+        start_position::{Position, Preset},
+    },
+    units::Span,
+};
+
+/// Print the messages of all topics that match, as they come
+///
+/// A pattern matches at its first `~`, whatever follows: `orders/~` is every topic that begins with `orders/`, `~` is
+/// every topic, `orders` is that topic alone. Goes on until it is stopped, unless --count or --end ends it.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Which topics; quote the `~` where the shell would replace it
+    #[arg(required = true, value_name = "PATTERN")]
+    patterns: Vec<String>,
+
+    /// Where to begin: `new` (what is published from now on), `earliest` (everything still kept), a sequence (that one
+    /// first), or a cursor (what came after it)
+    #[arg(long, value_name = "POSITION", default_value = "new")]
+    from: From,
+
+    /// End after this many messages, at least 1
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// End when everything is printed that the broker had when it was asked
+    #[arg(long)]
+    end: bool,
+
+    /// How to print a message
+    #[arg(long, value_enum, default_value = "text")]
+    format: Form,
+
+    /// Fail if the position is no longer kept, instead of telling of the gap on standard error
+    #[arg(long)]
+    strict: bool,
+
+    /// What the broker does if this command reads too slowly
+    #[arg(long, value_enum, default_value = "catch-up")]
+    lag: Lag,
+
+    /// Come back after a broken connection and go on where it broke; `--reconnect=false` fails instead
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true)]
+    #[arg(action = clap::ArgAction::Set, default_missing_value = "true")]
+    reconnect: bool,
+
+    #[command(flatten)]
+    tenant: Tenant,
+
+    #[command(flatten)]
+    remote: Remote,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tilde subscribe 'orders/~'                          from now on
+  tilde subscribe 'orders/~' 'refunds/~' --format json
+  tilde subscribe logs/app --from earliest --end --format raw > app.log
+  tilde subscribe '~' --from 1042 --count 10
+
+With --format json the last message of those that came together has a `cursor`: --from CURSOR goes on after it.";
+
+/// What the broker does with a stream that lags.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Lag {
+    /// Sends everything from the log; nothing is lost
+    CatchUp,
+    /// Jumps to the newest; the gap is told on standard error
+    Skip,
+    /// Ends the stream; the command fails
+    Disconnect,
+}
+
+/// Where to begin.
+#[derive(Clone, Debug, PartialEq)]
+struct From(Position);
+
+impl FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // Shorter than a sequence can be long, and than a cursor is.
+        const CURSOR: usize = 21;
+        let position = match text {
+            "new" => Position::Preset(Preset::New.into()),
+            "earliest" => Position::Preset(Preset::Earliest.into()),
+            _ if text.parse::<u64>().is_ok() => Position::Sequence(text.parse().unwrap_or_default()),
+            _ if text.len() >= CURSOR => Position::AfterCursor(text.into()),
+            _ => return Err("write new, earliest, a sequence or a cursor".into()),
+        };
+        Ok(From(position))
+    }
+}
+
+/// How the first wait after a broken connection begins, and how long waits become.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Runs it.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    remote::run(async {
+        let mut interrupt = Interrupt::listen()?;
+        let mut client = tokio::select! {
+            client = args.remote.messages() => client?,
+            () = interrupt.wait() => return Ok(()),
+        };
+        let mut reader = Reader::new(&args);
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        loop {
+            let end = tokio::select! {
+                end = reader.follow(&mut client, &mut backoff) => end,
+                () = interrupt.wait() => Ok(()),
+            };
+            let broken = match end {
+                Err(End::Broken(broken)) => broken,
+                end => return end.or_else(|end| end.result(&args.remote)).and_then(|()| Ok(reader.out.flush()?)),
+            };
+            reader.out.flush()?;
+            let delay = backoff.next(&SystemClock, broken.asked);
+            reader.tell_broken(&broken.fault, delay);
+            tokio::select! {
+                () = time::sleep(delay) => {}
+                () = interrupt.wait() => return Ok(()),
+            }
+        }
+    })
+}
+
+/// Why a stream ended before its time.
+enum End {
+    /// It can be opened again.
+    Broken(Broken),
+    /// It was refused, or may not be opened again.
+    Refused(Fault),
+    /// Nothing can be printed any more.
+    Output(io::Error),
+}
+
+struct Broken {
+    fault: Fault,
+    /// What the broker asked to wait.
+    asked: Option<Duration>,
+}
+
+impl End {
+    fn result(self, remote: &Remote) -> anyhow::Result<()> {
+        match self {
+            End::Broken(Broken { fault, .. }) | End::Refused(fault) => Err(remote.failure(fault).into()),
+            End::Output(error) => Err(error.into()),
+        }
+    }
+}
+
+impl std::convert::From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        End::Output(error)
+    }
+}
+
+/// Prints messages and remembers how far it is, over any number of streams.
+struct Reader<'a> {
+    args: &'a Args,
+    out: BufWriter<StdoutLock<'static>>,
+    position: Position,
+    printed: u64,
+    /// The broker has answered once: from then on it is worth coming back.
+    begun: bool,
+    /// The person was told that the connection broke.
+    told: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn new(args: &'a Args) -> Self {
+        let position = args.from.0.clone();
+        Reader { args, out: output::stdout(), position, printed: 0, begun: false, told: false }
+    }
+
+    /// Opens a stream where the last one ended, and prints it to its end.
+    async fn follow(&mut self, client: &mut BrokerClient<Channel>, backoff: &mut Backoff) -> Result<(), End> {
+        if self.args.count.is_some_and(|count| self.printed >= count) {
+            return Ok(());
+        }
+        let mut stream = match client.subscribe(self.request()).await {
+            Ok(answer) => answer.into_inner(),
+            Err(status) => return Err(self.ended(status.into(), None)),
+        };
+        let mut closing = None;
+        loop {
+            match self.next(&mut stream).await? {
+                Ok(Some(response)) => {
+                    if self.told {
+                        eprintln!("connected again");
+                        self.told = false;
+                    }
+                    self.begun = true;
+                    backoff.reset();
+                    closing = response.closing.clone().or(closing);
+                    self.print(response)?;
+                }
+                Ok(None) => return Ok(()),
+                Err(fault) => return Err(self.ended(fault, closing)),
+            }
+        }
+    }
+
+    /// The next response. What was printed is flushed before this waits.
+    async fn next(
+        &mut self,
+        stream: &mut Streaming<SubscribeResponse>,
+    ) -> io::Result<Result<Option<SubscribeResponse>, Fault>> {
+        let ready = tokio::select! {
+            biased;
+            response = stream.message() => Some(response),
+            () = future::ready(()) => None,
+        };
+        let response = match ready {
+            Some(response) => response,
+            None => {
+                self.out.flush()?;
+                stream.message().await
+            }
+        };
+        Ok(response.map_err(Fault::from))
+    }
+
+    fn print(&mut self, response: SubscribeResponse) -> io::Result<()> {
+        if let Some(gap) = &response.gap {
+            self.out.flush()?;
+            eprintln!("{}", gap_sentence(gap));
+        }
+        let last = response.messages.len().wrapping_sub(1);
+        for (at, message) in response.messages.iter().enumerate() {
+            let cursor = (at == last).then_some(response.cursor.as_str());
+            self.args.format.write(&mut self.out, message, cursor)?;
+        }
+        self.printed += response.messages.len() as u64;
+        if !response.cursor.is_empty() {
+            self.position = Position::AfterCursor(response.cursor);
+        }
+        Ok(())
+    }
+
+    /// Whether a stream that failed can be opened again.
+    fn ended(&self, fault: Fault, closing: Option<Closing>) -> End {
+        let planned = closing.is_some();
+        let passing = fault.is_passing() || planned;
+        // Whoever asked to be cut when it lags is not to be connected again.
+        let cut = fault.reason.as_deref() == Some("SLOW_CONSUMER");
+        match self.args.reconnect && self.begun && passing && !cut {
+            true => {
+                let asked = closing.and_then(|closing| closing.reconnect_delay?.try_into().ok());
+                End::Broken(Broken { asked: asked.or(fault.retry_delay), fault })
+            }
+            false => End::Refused(fault),
+        }
+    }
+
+    fn tell_broken(&mut self, fault: &Fault, delay: Duration) {
+        if !self.told {
+            let delay = Span(Duration::from_millis(delay.as_millis() as u64));
+            eprintln!("disconnected: {fault}; trying again in {delay}, to go on where it broke");
+        }
+        self.told = true;
+    }
+
+    fn request(&self) -> SubscribeRequest {
+        let lag_policy = match self.args.lag {
+            Lag::CatchUp => v1::LagPolicy::CatchUp,
+            Lag::Skip => v1::LagPolicy::Skip,
+            Lag::Disconnect => v1::LagPolicy::Disconnect,
+        };
+        SubscribeRequest {
+            topics: self.args.patterns.clone(),
+            start: Some(StartPosition { position: Some(self.position.clone()) }),
+            heartbeat_interval: None,
+            max_messages: self.args.count.map_or(0, |count| count - self.printed),
+            stop_at_end: self.args.end,
+            lag_policy: lag_policy.into(),
+            namespace: self.args.tenant.namespace.clone(),
+            strict: self.args.strict,
+        }
+    }
+}
+
+fn gap_sentence(gap: &Gap) -> String {
+    let range = match (gap.first_sequence, gap.last_sequence) {
+        (0, 0) => "an unknown number of messages is missing".to_owned(),
+        (first, last) => format!("what matched between sequences {first} and {last} is missing"),
+    };
+    let why = match gap.reason() {
+        gap::Reason::Skipped => "skipped, as --lag skip asks for",
+        gap::Reason::Retention => "it was removed before it could be read",
+        gap::Reason::LogReplaced => "the position belongs to another log, or to a part that a crash cut off",
+        gap::Reason::Unspecified => "the broker does not say why",
+    };
+    format!("gap: {range}: {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions() {
+        let position = |text: &str| text.parse::<From>().map(|from| from.0);
+        assert_eq!(position("earliest"), Ok(Position::Preset(Preset::Earliest.into())));
+        assert_eq!(position("18446744073709551615"), Ok(Position::Sequence(u64::MAX)));
+        let cursor = "A".repeat(23);
+        assert_eq!(position(&cursor), Ok(Position::AfterCursor(cursor.clone())));
+        for bad in ["earlist", "", "-1", "2h"] {
+            assert!(position(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn gaps_are_told_in_words() {
+        let gap = |reason: gap::Reason, first_sequence, last_sequence| {
+            gap_sentence(&Gap { reason: reason.into(), first_sequence, last_sequence })
+        };
+        assert!(gap(gap::Reason::Retention, 3, 9).contains("between sequences 3 and 9 is missing: it was removed"));
+        assert!(gap(gap::Reason::LogReplaced, 0, 0).contains("unknown number"));
+    }
+}

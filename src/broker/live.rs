@@ -1,0 +1,382 @@
+//! A live stream: all that matches, from a position on, with nothing to acknowledge. It is driven by its cursor: when
+//! polled it takes what lies between its position and the committed end, from memory or from the log. There is no task,
+//! no channel and no copy behind it, and a slow reader holds nothing but its position.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use tokio::{task::coop, time::Instant};
+
+use super::{
+    Broker,
+    position::{self, Start},
+    pulse::Pulse,
+    router::{Call, Registration},
+    served::Admission,
+};
+use crate::{
+    engine::{BoxFuture, Page, Query},
+    model::{
+        Cursor, Error, Gap, GapReason, LagPolicy, NamespaceName, PatternSet, Position, Reason, Result, Sequence,
+        Timestamp, limits,
+    },
+};
+
+/// What a subscriber asks for.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// Where.
+    pub namespace: NamespaceName,
+    /// Which topics.
+    pub patterns: PatternSet,
+    /// From where on.
+    pub position: Position,
+    /// How long the stream may be silent.
+    pub heartbeat_interval: Duration,
+    /// End after this many; zero: no end.
+    pub max_messages: u64,
+    /// End when all that was committed at the start has been sent.
+    pub stop_at_end: bool,
+    /// What happens if it lags.
+    pub lag_policy: LagPolicy,
+    /// Refuse a position that is no longer kept instead of reporting a gap.
+    pub strict: bool,
+}
+
+/// One response of a live stream. `cursor` is in each.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Runs of encoded records (each is field 1 of `SubscribeResponse`, tag and length included).
+    pub runs: Vec<Bytes>,
+    /// Records in all runs.
+    pub messages: usize,
+    /// Resume after these.
+    pub cursor: Cursor,
+    /// In the first event.
+    pub started: Option<Started>,
+    /// Where the stream would otherwise be silent.
+    pub heartbeat: Option<Heartbeat>,
+    /// What the receiver will never see.
+    pub gap: Option<Gap>,
+    /// All that is committed by now has been sent.
+    pub caught_up: bool,
+    /// The stream ends soon: the broker drains. (The only planned end there is so far.)
+    pub closing: Option<Closing>,
+}
+
+/// The beginning of a stream: what is answered after it is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// Random; shown as 16 hexadecimal digits.
+    pub stream_id: u64,
+    /// In effect.
+    pub heartbeat_interval: Duration,
+}
+
+/// A sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The broker's wall time.
+    pub server_time: Timestamp,
+    /// End of the log.
+    pub last_sequence: Sequence,
+}
+
+/// A planned end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closing {
+    /// The stream ends after this.
+    pub grace: Duration,
+    /// Come back after this; jittered.
+    pub reconnect_delay: Duration,
+}
+
+/// The stream itself. Dropping it is all the cleanup there is. Ends with `None` where it was asked to end, with an
+/// error (last) where the broker ends it.
+pub struct LiveStream {
+    admission: Admission,
+    seat: Registration,
+    // The first position that it has not dealt with.
+    next: Sequence,
+    // The last that it wants.
+    stop: Sequence,
+    // Messages that it may still send.
+    left: u64,
+    opening: Option<Box<Event>>,
+    // A page that comes from the log, as memory no longer has it.
+    reading: Option<BoxFuture<'static, Result<Page>>>,
+    pulse: Pulse,
+    lag_policy: LagPolicy,
+    strict: bool,
+    // It has been at the committed end once: from then on it can lag.
+    arrived: bool,
+    // It was told that it is at the committed end, and has not fallen behind since.
+    told: bool,
+    closing: bool,
+    ended: bool,
+}
+
+impl Broker {
+    /// Opens a live stream. Its first event is `started`, at once.
+    pub async fn subscribe(&self, subscribe: Subscribe) -> Result<LiveStream> {
+        self.refuse_while_draining()?;
+        let interval = subscribe.heartbeat_interval;
+        if !(limits::HEARTBEAT_MIN..=limits::HEARTBEAT_MAX).contains(&interval) {
+            let (least, most) = (limits::HEARTBEAT_MIN, limits::HEARTBEAT_MAX);
+            let message = format!("heartbeat_interval is {interval:?}: it takes {least:?} to {most:?}");
+            return Err(Error::new(Reason::RequestInvalid, message).field("heartbeat_interval"));
+        }
+        let served = self.served(&subscribe.namespace)?;
+        let admission = served.admit(&self.shared)?;
+        let place = &admission.place;
+        let bounds = place.log.bounds();
+        let Start { next, gap } = position::resolve(subscribe.position, &bounds, subscribe.strict)?;
+        let seat = place.router.register(Arc::new(subscribe.patterns));
+        let arrived = next > bounds.end;
+        let started = Started { stream_id: self.shared.clock.random(), heartbeat_interval: interval };
+        let opening =
+            Event { started: Some(started), gap, caught_up: arrived, ..Event::empty(place.cursor(next.previous())) };
+        Ok(LiveStream {
+            seat,
+            next,
+            stop: if subscribe.stop_at_end { bounds.end } else { Sequence::MAX },
+            left: if subscribe.max_messages == 0 { u64::MAX } else { subscribe.max_messages },
+            opening: Some(Box::new(opening)),
+            reading: None,
+            pulse: Pulse::new(interval, self.shared.clock.jitter(interval)),
+            lag_policy: subscribe.lag_policy,
+            strict: subscribe.strict,
+            arrived,
+            told: arrived,
+            closing: false,
+            ended: false,
+            admission,
+        })
+    }
+}
+
+impl Stream for LiveStream {
+    type Item = Result<Event>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        // A stream with a long way to go lets the others have their turn.
+        let budget = ready!(coop::poll_proceed(cx));
+        let event = ready!(this.poll_event(cx));
+        budget.made_progress();
+        match &event {
+            Some(Ok(_)) => this.pulse.sent(),
+            Some(Err(_)) | None => this.ended = true,
+        }
+        Poll::Ready(event)
+    }
+}
+
+impl LiveStream {
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+        if let Some(opening) = self.opening.take() {
+            return Poll::Ready(Some(Ok(*opening)));
+        }
+        // Before anything is looked at: whatever changes afterwards wakes.
+        self.seat.listen(cx.waker());
+        if self.is_done() {
+            return Poll::Ready(None);
+        }
+        if let Some(word) = self.interruption() {
+            return Poll::Ready(Some(word));
+        }
+        match self.seat.answer() {
+            Call::Awake => {}
+            Call::Called(first) => self.next = self.next.max(first),
+            Call::Parked(_) => return self.poll_pulse(cx),
+        }
+        loop {
+            match self.poll_page(cx) {
+                Poll::Pending => return self.poll_pulse(cx),
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(Ok(Some(event))) => return Poll::Ready(Some(Ok(event))),
+                Poll::Ready(Ok(None)) if self.is_done() => return Poll::Ready(None),
+                Poll::Ready(Ok(None)) => {}
+            }
+            self.seat.park();
+            if self.committed() < self.next {
+                return self.poll_pulse(cx);
+            }
+            self.seat.unpark();
+        }
+    }
+
+    /// Takes what there is. None if there is nothing to tell up to the committed end.
+    fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>>> {
+        loop {
+            let page = if let Some(reading) = &mut self.reading {
+                let page = ready!(reading.as_mut().poll(cx));
+                self.reading = None;
+                page?
+            } else if self.committed() < self.next {
+                return Poll::Ready(Ok(None));
+            } else if let Some(page) = self.admission.place.log.tail().read(&self.query()) {
+                page
+            } else if let Some(event) = self.fall_back()? {
+                return Poll::Ready(Ok(Some(event)));
+            } else {
+                continue;
+            };
+            // A page of the log may hold nothing that matches and not be the last.
+            if let Some(event) = self.take(page)? {
+                return Poll::Ready(Ok(Some(event)));
+            }
+            if self.is_done() {
+                return Poll::Ready(Ok(None));
+            }
+        }
+    }
+
+    /// Memory no longer has what comes next: it is read from the log, or the stream lags and its policy says what to do.
+    fn fall_back(&mut self) -> Result<Option<Event>> {
+        let policy = if self.arrived { self.lag_policy } else { LagPolicy::CatchUp };
+        match policy {
+            LagPolicy::CatchUp => {
+                self.told = false;
+                let log = self.admission.place.log.clone();
+                let patterns = self.seat.patterns().clone();
+                let Query { from, through, max_messages, max_bytes, now, .. } = self.query();
+                self.reading = Some(Box::pin(async move {
+                    let patterns = &patterns;
+                    log.read(Query { from, through, patterns, max_messages, max_bytes, now }).await
+                }));
+                Ok(None)
+            }
+            LagPolicy::Skip => {
+                let last = self.committed();
+                let gap = Gap { reason: GapReason::Skipped, first: self.next, last };
+                self.next = last.next();
+                self.told = true;
+                Ok(Some(Event { gap: Some(gap), caught_up: true, ..Event::empty(self.cursor()) }))
+            }
+            LagPolicy::Disconnect => {
+                let message = "the stream fell further behind than the broker's memory reaches, and asked to be cut then: \
+                               come back with the cursor, or choose another lag_policy";
+                Err(Error::new(Reason::SlowConsumer, message).with("cursor", self.cursor().encode()))
+            }
+        }
+    }
+
+    /// Makes an event of a page, if there is anything to tell.
+    fn take(&mut self, page: Page) -> Result<Option<Event>> {
+        if let Some(gap) = page.gap.filter(|_| self.strict) {
+            let refusal = position::expired(&gap, gap.last.next());
+            return Err(refusal.with("cursor", self.cursor().encode()));
+        }
+        self.next = page.next;
+        self.left -= page.messages as u64;
+        // With an end that was set at the beginning, the end of the page is not the end of the log.
+        let caught_up = page.end && (self.stop == Sequence::MAX || self.committed() < self.next);
+        let arrives = (caught_up || self.next > self.stop) && !self.told;
+        self.told = caught_up;
+        self.arrived |= caught_up;
+        if page.messages == 0 && page.gap.is_none() && !arrives {
+            return Ok(None);
+        }
+        if page.messages > 0 {
+            let metrics = &self.admission.place.metrics;
+            metrics.delivered_messages.inc_by(page.messages as u64);
+            metrics.delivered_bytes.inc_by(page.bytes as u64);
+        }
+        let Page { runs, messages, gap, .. } = page;
+        Ok(Some(Event { runs, messages, gap, caught_up, ..Event::empty(self.cursor()) }))
+    }
+
+    /// The last words, and the one before: the namespace is gone, or the broker drains.
+    fn interruption(&mut self) -> Option<Result<Event>> {
+        if self.admission.place.is_deleted() {
+            let name = &self.admission.place.name;
+            let message = format!("namespace {name} was deleted, with all that it held");
+            return Some(Err(Error::new(Reason::NamespaceNotFound, message)));
+        }
+        let deadline = *self.admission.broker.deadline.get()?;
+        if self.closing {
+            return self.pulse.is_over().then(|| Err(self.drained()));
+        }
+        self.closing = true;
+        self.pulse.end_at(deadline);
+        let grace = deadline.saturating_duration_since(Instant::now());
+        let closing = Closing { grace, reconnect_delay: self.admission.broker.reconnect_delay() };
+        self.move_on();
+        Some(Ok(Event { closing: Some(closing), ..Event::empty(self.cursor()) }))
+    }
+
+    /// Waits for the next sign of life, or for the end of a closing stream.
+    fn poll_pulse(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+        ready!(self.pulse.poll(cx));
+        self.move_on();
+        if self.closing {
+            return Poll::Ready(Some(Err(self.drained())));
+        }
+        let server_time = self.admission.broker.clock.now();
+        let heartbeat = Heartbeat { server_time, last_sequence: self.committed() };
+        Poll::Ready(Some(Ok(Event { heartbeat: Some(heartbeat), ..Event::empty(self.cursor()) })))
+    }
+
+    /// While it waited, the log went on without anything for it: its position follows.
+    fn move_on(&mut self) {
+        match self.seat.answer() {
+            Call::Awake => {}
+            Call::Parked(routed) => self.next = self.next.max(routed.next()),
+            Call::Called(first) => self.next = self.next.max(first),
+        }
+    }
+
+    fn drained(&self) -> Error {
+        let refusal = self.admission.broker.draining("the broker is stopping, and the stream ends with it");
+        refusal.with("cursor", self.cursor().encode())
+    }
+
+    fn is_done(&self) -> bool {
+        self.left == 0 || self.next > self.stop
+    }
+
+    fn committed(&self) -> Sequence {
+        self.admission.place.log.tail().committed()
+    }
+
+    fn cursor(&self) -> Cursor {
+        self.admission.place.cursor(self.next.previous())
+    }
+
+    fn query(&self) -> Query<'_> {
+        let config = &self.admission.broker.config;
+        Query {
+            from: self.next,
+            through: self.stop,
+            patterns: self.seat.patterns(),
+            max_messages: usize::try_from(self.left).unwrap_or(usize::MAX).min(config.response_messages),
+            max_bytes: config.response_bytes,
+            now: self.admission.broker.clock.now(),
+        }
+    }
+}
+
+impl Event {
+    fn empty(cursor: Cursor) -> Self {
+        Event {
+            runs: Vec::new(),
+            messages: 0,
+            cursor,
+            started: None,
+            heartbeat: None,
+            gap: None,
+            caught_up: false,
+            closing: None,
+        }
+    }
+}

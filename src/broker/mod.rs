@@ -1,0 +1,184 @@
+//! The only place that decides: who may publish what, who receives what, from where and until when. Never hears of
+//! protobuf, HTTP or files.
+
+pub mod live;
+pub mod namespaces;
+mod position;
+pub mod publish;
+mod pulse;
+mod rate;
+mod router;
+mod served;
+pub mod topics;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, OnceLock, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
+
+pub use live::{Closing, Event, Heartbeat, LiveStream, Started, Subscribe};
+pub use namespaces::{Change, Versioned};
+pub use publish::{Publish, Published};
+pub use topics::Purged;
+
+use self::served::Served;
+pub use crate::engine::TopicStats;
+use crate::{
+    clock::Clock,
+    engine::Engine,
+    model::{Error, NamespaceName, Reason, Result, limits},
+    telemetry::Metrics,
+};
+
+/// The broker's own sizes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Bytes that one encoded message may have.
+    pub message_bytes: usize,
+    /// Bytes of messages that may wait to be stored, over all namespaces. Beyond, publishers wait.
+    pub pending_bytes: usize,
+    /// Messages and bytes in one response of a live stream, at most (a larger message goes alone). A stream whose client
+    /// does not read holds two responses, one in the transport and one that waits for it: the bytes are what a thousand
+    /// stuck readers cost, and with the frame around them fit a size class of the allocator.
+    pub response_messages: usize,
+    /// See `response_messages`.
+    pub response_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            message_bytes: limits::MESSAGE_BYTES,
+            pending_bytes: 64 << 20,
+            response_messages: 512,
+            response_bytes: (20 << 10) - 512,
+        }
+    }
+}
+
+/// Publishes, delivers, and keeps the namespaces. One a process.
+pub struct Broker {
+    engine: Arc<dyn Engine>,
+    metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
+    // One permit a byte.
+    pending: Arc<Semaphore>,
+    pending_bytes: u32,
+    // Wakes streams; the log's own thread is not one of the runtime's.
+    runtime: Handle,
+    namespaces: RwLock<HashMap<NamespaceName, Arc<Served>>>,
+    // Namespaces are changed one after the other.
+    changes: tokio::sync::Mutex<()>,
+}
+
+/// What streams need of the broker.
+struct Shared {
+    clock: Arc<dyn Clock>,
+    config: Config,
+    // When the last stream must have ended; set once, when the broker drains.
+    deadline: OnceLock<Instant>,
+    streams: AtomicUsize,
+    // Told when the last stream of a draining broker has gone.
+    deserted: Notify,
+}
+
+impl Broker {
+    /// Opens every namespace that the engine's state knows, and `default`.
+    pub async fn open(
+        engine: Arc<dyn Engine>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        config: Config,
+    ) -> Result<Arc<Broker>> {
+        // A request takes all of it at most: permits are counted in 32 bits.
+        let pending_bytes = u32::try_from(config.pending_bytes).unwrap_or(u32::MAX).max(1);
+        let (deadline, streams, deserted) = Default::default();
+        let broker = Arc::new(Broker {
+            engine,
+            metrics,
+            shared: Arc::new(Shared { clock, config, deadline, streams, deserted }),
+            pending: Arc::new(Semaphore::new(pending_bytes as usize)),
+            pending_bytes,
+            runtime: Handle::current(),
+            namespaces: RwLock::default(),
+            changes: tokio::sync::Mutex::default(),
+        });
+        broker.open_namespaces().await?;
+        Ok(broker)
+    }
+
+    /// The engine's name and what it can give at most, for `GetServerInfo`.
+    pub fn engine(&self) -> &dyn Engine {
+        &*self.engine
+    }
+
+    /// The sizes in force.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// Tells every live stream that the broker drains (`Closing`, reason DRAINING) and ends each after the grace time
+    /// at the latest; refuses new streams and publishes (`DRAINING`) from the moment that it is called. Ends when the
+    /// streams have, or when the grace is over.
+    pub async fn drain(&self, grace: Duration) {
+        let deadline = *self.shared.deadline.get_or_init(|| Instant::now() + grace);
+        for served in self.all_served() {
+            served.place.router.wake_all();
+        }
+        let deserted = async {
+            loop {
+                let told = self.shared.deserted.notified();
+                if self.shared.streams.load(Ordering::SeqCst) == 0 {
+                    return;
+                }
+                told.await;
+            }
+        };
+        let ended = tokio::time::timeout_at(deadline, deserted).await;
+        tracing::info!(
+            streams_left = self.shared.streams.load(Ordering::SeqCst),
+            in_time = ended.is_ok(),
+            "streams have been told to go"
+        );
+    }
+
+    /// A namespace to publish to or to read from.
+    fn served(&self, name: &NamespaceName) -> Result<Arc<Served>> {
+        let namespaces = self.namespaces.read().expect("nobody panics while holding the namespaces");
+        namespaces.get(name).cloned().ok_or_else(|| namespaces::not_found(name))
+    }
+
+    fn all_served(&self) -> Vec<Arc<Served>> {
+        let namespaces = self.namespaces.read().expect("nobody panics while holding the namespaces");
+        namespaces.values().cloned().collect()
+    }
+
+    fn refuse_while_draining(&self) -> Result<()> {
+        match self.shared.deadline.get() {
+            Some(_) => Err(self.shared.draining("the broker is stopping and takes nothing new")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Shared {
+    /// When a client should come back: not all at once.
+    fn reconnect_delay(&self) -> Duration {
+        Duration::from_millis(1000 + self.clock.random() % 2000)
+    }
+
+    fn draining(&self, what: &str) -> Error {
+        let message = format!("{what}: connect again, to another broker or when this one is back");
+        Error::new(Reason::Draining, message).retry_after(self.reconnect_delay())
+    }
+}

@@ -1,0 +1,250 @@
+//! Takes messages: durability, quota, a permit of bytes, then the log. All that does not depend on the order is
+//! encoded before any lock.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Broker, served::Served};
+use crate::{
+    engine::{Appended, Batch, Outcome, batch::Receipt},
+    model::{Cursor, Durability, Error, Message, NamespaceName, Reason, Result, Sequence, Timestamp, limits},
+};
+
+/// One message to publish.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// Where to.
+    pub namespace: NamespaceName,
+    /// What. Its `expire_time` is set by the broker, from `ttl`.
+    pub message: Message,
+    /// How long after its publish time it may be received.
+    pub ttl: Option<Duration>,
+    /// Publish only if the topic's last sequence is this one; zero: if it has none.
+    pub expected_last_sequence: Option<Sequence>,
+    /// How durable before the answer; none: as the namespace says.
+    pub durability: Option<Durability>,
+}
+
+/// A message that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Its place.
+    pub sequence: Sequence,
+    /// When it was taken.
+    pub publish_time: Timestamp,
+    /// It had been published before; place and time are those of the first.
+    pub duplicate: bool,
+    /// What this answer is worth.
+    pub durability: Durability,
+    /// Resume after this message.
+    pub cursor: Cursor,
+}
+
+impl Broker {
+    /// Publishes one message.
+    pub async fn publish(&self, publish: Publish) -> Result<Published> {
+        self.refuse_while_draining()?;
+        let mut group = Group::new(self.served(&publish.namespace)?, false);
+        let outcome = match self.add(&mut group, 0, publish) {
+            Ok(()) => match self.append(&mut group).await {
+                Ok(receipt) => receipt.await.and_then(|mut outcomes| outcomes.pop().unwrap_or_else(unanswered)),
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        let result = group.published(&outcome);
+        group.count(std::slice::from_ref(&outcome));
+        result
+    }
+
+    /// Publishes many: each with a result of its own, in order. What could not even be parsed comes in as an error and
+    /// goes out as that result. With `atomic` all or none: the first refusal is the answer to the whole, its field
+    /// under `requests[N]`; requests of more than one namespace are refused.
+    pub async fn publish_batch(&self, batch: Vec<Result<Publish>>, atomic: bool) -> Result<Vec<Result<Published>>> {
+        self.refuse_while_draining()?;
+        if batch.is_empty() || batch.len() > limits::BATCH_MESSAGES {
+            let message = format!("the batch has {} messages: it takes 1 to {}", batch.len(), limits::BATCH_MESSAGES);
+            return Err(Error::new(Reason::RequestInvalid, message).field("requests"));
+        }
+        let mut results = vec![None; batch.len()];
+        let groups = self.group(batch, atomic, &mut results)?;
+        // All are appended before any is waited for. Each group's permit is given back when it is stored, so a group
+        // never waits for a permit that another group of the same request holds unappended.
+        let mut waiting = Vec::with_capacity(groups.len());
+        for mut group in groups {
+            let receipt = self.append(&mut group).await;
+            waiting.push((group, receipt));
+        }
+        for (group, receipt) in waiting {
+            let outcomes = match receipt {
+                Ok(receipt) => receipt.await,
+                Err(error) => Err(error),
+            };
+            let outcomes = match outcomes {
+                Err(error) if atomic => {
+                    group.place_metrics().refused_messages.inc_by(group.items.len() as u64);
+                    return Err(error);
+                }
+                Err(error) => vec![Err(error); group.items.len()],
+                Ok(outcomes) => outcomes,
+            };
+            for (item, outcome) in group.items.iter().zip(&outcomes) {
+                results[item.at] = Some(group.published(outcome));
+            }
+            group.count(&outcomes);
+        }
+        Ok(results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect())
+    }
+
+    /// Encodes the messages, those of one namespace together in their order. What is refused goes to `results`.
+    fn group(
+        &self,
+        batch: Vec<Result<Publish>>,
+        atomic: bool,
+        results: &mut [Option<Result<Published>>],
+    ) -> Result<Vec<Group>> {
+        let mut groups: Vec<Group> = Vec::new();
+        for (at, publish) in batch.into_iter().enumerate() {
+            let added = publish.and_then(|publish| {
+                let known = groups.iter().position(|group| group.served.settings.name == publish.namespace);
+                let group = match known {
+                    Some(known) => &mut groups[known],
+                    None if atomic && !groups.is_empty() => return Err(two_namespaces(&groups[0], &publish)),
+                    None => {
+                        groups.push(Group::new(self.served(&publish.namespace)?, atomic));
+                        groups.last_mut().expect("it was just pushed")
+                    }
+                };
+                let added = self.add(group, at, publish);
+                if added.is_err() {
+                    group.place_metrics().refused_messages.inc();
+                }
+                added
+            });
+            match added {
+                Err(error) if atomic => return Err(error.within(format_args!("requests[{at}]"))),
+                Err(error) => results[at] = Some(Err(error)),
+                Ok(()) => {}
+            }
+        }
+        groups.retain(|group| !group.items.is_empty());
+        Ok(groups)
+    }
+
+    /// Checks and encodes one message.
+    fn add(&self, group: &mut Group, at: usize, mut publish: Publish) -> Result<()> {
+        let durability = self.durability(&group.served, publish.durability)?;
+        publish.message.expire_time = match publish.ttl {
+            Some(ttl) => Some(self.expire_time(ttl)?),
+            None => None,
+        };
+        let before = group.batch.bytes();
+        group.batch.push(&publish.message, self.shared.config.message_bytes, publish.expected_last_sequence)?;
+        group.batch.require(durability);
+        group.items.push(Item { at, bytes: group.batch.bytes() - before });
+        Ok(())
+    }
+
+    /// Hands a group's batch to the log, as soon as quota and room allow.
+    async fn append(&self, group: &mut Group) -> Result<Receipt> {
+        let mut batch = std::mem::replace(&mut group.batch, Batch::new(Durability::Memory));
+        group.served.rate.take(batch.len(), batch.bytes())?;
+        batch.reserve(self.permit(batch.bytes()).await?);
+        Ok(group.served.place.log.append(batch))
+    }
+
+    /// Waits until so many more bytes may be pending.
+    async fn permit(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.pending_bytes);
+        if let Ok(permit) = self.pending.clone().try_acquire_many_owned(bytes) {
+            return Ok(permit);
+        }
+        let permit = self.pending.clone().acquire_many_owned(bytes).await;
+        permit.map_err(|_| self.shared.draining("the broker has stopped"))
+    }
+
+    fn durability(&self, served: &Served, asked: Option<Durability>) -> Result<Durability> {
+        let strongest = self.engine.strongest();
+        match asked {
+            // What nobody asked for is as good as it can be; the answer tells.
+            None => Ok(served.settings.durability.min(strongest)),
+            Some(asked) if asked <= strongest => Ok(asked),
+            Some(asked) => {
+                let message = format!(
+                    "the {} engine gives no durability {asked:?}: ask for {strongest:?} at most, or leave it out",
+                    self.engine.name()
+                );
+                Err(Error::new(Reason::DurabilityUnavailable, message).field("durability"))
+            }
+        }
+    }
+
+    fn expire_time(&self, ttl: Duration) -> Result<Timestamp> {
+        if ttl.is_zero() || ttl > limits::TTL {
+            let message =
+                format!("the ttl is {ttl:?}: it takes more than 0 and at most {} days", limits::TTL.as_secs() / 86_400);
+            return Err(Error::new(Reason::MessageInvalid, message).field("ttl"));
+        }
+        Ok(self.shared.clock.now().plus(ttl))
+    }
+}
+
+/// Messages for one namespace that are appended together.
+struct Group {
+    served: Arc<Served>,
+    batch: Batch,
+    items: Vec<Item>,
+}
+
+/// One of them.
+struct Item {
+    /// Its place in the request.
+    at: usize,
+    /// Encoded.
+    bytes: usize,
+}
+
+impl Group {
+    fn new(served: Arc<Served>, atomic: bool) -> Self {
+        Group { served, batch: Batch::new(Durability::Memory).atomic(atomic), items: Vec::new() }
+    }
+
+    fn place_metrics(&self) -> &crate::telemetry::NamespaceMetrics {
+        &self.served.place.metrics
+    }
+
+    fn published(&self, outcome: &Outcome) -> Result<Published> {
+        let Appended { sequence, publish_time, duplicate, durability } = *outcome.as_ref().map_err(Error::clone)?;
+        let cursor = self.served.place.cursor(sequence);
+        Ok(Published { sequence, publish_time, duplicate, durability, cursor })
+    }
+
+    /// Counts what became of the messages; what had been published before is neither taken nor refused.
+    fn count(&self, outcomes: &[Outcome]) {
+        let (mut taken, mut bytes) = (0, 0);
+        let taken_now = |outcome: &Outcome| matches!(outcome, Ok(Appended { duplicate: false, .. }));
+        for (item, _) in self.items.iter().zip(outcomes).filter(|(_, outcome)| taken_now(outcome)) {
+            taken += 1;
+            bytes += item.bytes as u64;
+        }
+        let refused = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+        let metrics = self.place_metrics();
+        metrics.published_messages.inc_by(taken);
+        metrics.published_bytes.inc_by(bytes);
+        if refused > 0 {
+            metrics.refused_messages.inc_by(refused as u64);
+        }
+    }
+}
+
+fn two_namespaces(group: &Group, publish: &Publish) -> Error {
+    let (first, other) = (&group.served.settings.name, &publish.namespace);
+    let message = format!("an atomic batch goes to one namespace: this one names {first} and {other}");
+    Error::new(Reason::RequestInvalid, message).field("namespace")
+}
+
+/// Engines answer every record; one that does not is at fault.
+fn unanswered<T>() -> Result<T> {
+    Err(Error::new(Reason::Internal, "the engine gave no answer: whether the message was stored is not known"))
+}

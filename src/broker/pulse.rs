@@ -1,0 +1,93 @@
+//! When a silent stream must give a sign of life, and when a closing one must end. Never sends anything.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The timer of one stream. It is set when the stream first waits, and moved only when it goes off: a stream that
+/// sends all the time does not touch the runtime's timers.
+pub struct Pulse {
+    timer: Option<Pin<Box<Sleep>>>,
+    interval: Duration,
+    // How long the stream may be silent this time.
+    silence: Duration,
+    sent: Instant,
+    // When the stream ends, if it was told to.
+    end: Option<Instant>,
+}
+
+impl Pulse {
+    /// One that beats after `interval` of silence; the first time after `first`, so that streams that began together do
+    /// not beat together.
+    pub fn new(interval: Duration, first: Duration) -> Self {
+        Pulse { timer: None, interval, silence: first, sent: Instant::now(), end: None }
+    }
+
+    /// Something was sent.
+    pub fn sent(&mut self) {
+        self.sent = Instant::now();
+    }
+
+    /// The stream has until then; there are no more beats.
+    pub fn end_at(&mut self, end: Instant) {
+        self.end = Some(end);
+    }
+
+    /// Whether the stream was told to end, and that time has come.
+    pub fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| end <= Instant::now())
+    }
+
+    /// Waits for the next beat, or for the end.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let due = self.end.unwrap_or(self.sent + self.silence);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.deadline() > due {
+            timer.as_mut().reset(due);
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= due {
+                self.silence = self.interval;
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(due);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn beat(pulse: &mut Pulse) -> Duration {
+        let before = Instant::now();
+        std::future::poll_fn(|cx| pulse.poll(cx)).await;
+        before.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_beats_after_silence_and_not_before() {
+        let mut pulse = Pulse::new(10 * SECOND, 9 * SECOND);
+        assert_eq!(beat(&mut pulse).await, 9 * SECOND);
+        pulse.sent();
+        assert_eq!(beat(&mut pulse).await, 10 * SECOND);
+        pulse.sent();
+        tokio::time::advance(7 * SECOND).await;
+        pulse.sent();
+        assert_eq!(beat(&mut pulse).await, 10 * SECOND);
+        pulse.sent();
+        pulse.end_at(Instant::now() + 2 * SECOND);
+        pulse.sent();
+        assert!(!pulse.is_over());
+        assert_eq!(beat(&mut pulse).await, 2 * SECOND);
+        assert!(pulse.is_over());
+    }
+}

@@ -1,0 +1,143 @@
+//! Finds the streams that want a topic. Pure. A topic costs its own length, and each distinct pattern that matches is
+//! visited once in a block, whatever the number of topics in it: so there is no cache of results to keep right.
+
+use std::collections::HashMap;
+
+use super::radix::Radix;
+use crate::model::{Pattern, topic};
+
+/// Names a stream; small, and used again when the stream has gone.
+pub type Slot = u32;
+
+/// Who wants what.
+#[derive(Default)]
+pub struct Index {
+    exact: HashMap<Box<str>, Group>,
+    prefixes: Radix<Group>,
+    all: Group,
+    // Counts visits, so that a group is told from one that was seen in this visit.
+    visit: u64,
+}
+
+/// The streams with the same pattern, sorted.
+#[derive(Default)]
+struct Group {
+    slots: Vec<Slot>,
+    seen: u64,
+}
+
+impl Index {
+    /// Adds a stream's pattern.
+    pub fn insert(&mut self, pattern: &Pattern, slot: Slot) {
+        match pattern {
+            Pattern::Prefix(prefix) if prefix.is_empty() => &mut self.all,
+            Pattern::Prefix(prefix) => self.prefixes.entry(prefix.as_bytes()),
+            Pattern::Exact(name) => self.exact.entry(name.clone()).or_default(),
+        }
+        .insert(slot);
+    }
+
+    /// Takes a stream's pattern out.
+    pub fn remove(&mut self, pattern: &Pattern, slot: Slot) {
+        match pattern {
+            Pattern::Prefix(prefix) if prefix.is_empty() => self.all.remove(slot),
+            Pattern::Prefix(prefix) => {
+                let group = self.prefixes.entry(prefix.as_bytes());
+                group.remove(slot);
+                if group.slots.is_empty() {
+                    self.prefixes.remove(prefix.as_bytes());
+                }
+            }
+            Pattern::Exact(name) => {
+                let Some(group) = self.exact.get_mut(name) else { return };
+                group.remove(slot);
+                if group.slots.is_empty() {
+                    self.exact.remove(name);
+                }
+            }
+        }
+    }
+
+    /// Whether nobody wants anything.
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.prefixes.is_empty() && self.all.slots.is_empty()
+    }
+
+    /// Tells `found` which streams want any of the topics. A stream is told once for each of its patterns that match.
+    pub fn visit<'a>(&mut self, topics: impl Iterator<Item = &'a str>, mut found: impl FnMut(Slot)) {
+        if self.is_empty() {
+            return;
+        }
+        self.visit += 1;
+        let visit = self.visit;
+        for name in topics {
+            if !topic::is_reserved(name) {
+                self.all.tell(visit, &mut found);
+            }
+            if let Some(group) = self.exact.get_mut(name) {
+                group.tell(visit, &mut found);
+            }
+            self.prefixes.walk(name.as_bytes(), |group| group.tell(visit, &mut found));
+        }
+    }
+}
+
+impl Group {
+    fn insert(&mut self, slot: Slot) {
+        if let Err(at) = self.slots.binary_search(&slot) {
+            self.slots.insert(at, slot);
+        }
+    }
+
+    fn remove(&mut self, slot: Slot) {
+        if let Ok(at) = self.slots.binary_search(&slot) {
+            self.slots.remove(at);
+        }
+    }
+
+    fn tell(&mut self, visit: u64, found: &mut impl FnMut(Slot)) {
+        if self.seen != visit {
+            self.seen = visit;
+            self.slots.iter().copied().for_each(found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn finds_whom_a_list_of_patterns_finds(
+            steps in proptest::collection::vec(("\\$?[ab]{0,3}~?", 0..6u32, any::<bool>()), 1..60),
+            topics in proptest::collection::vec("\\$?[ab]{1,4}", 1..6),
+        ) {
+            let mut index = Index::default();
+            let mut naive = BTreeSet::new();
+            for (text, slot, insert) in steps {
+                let Ok(pattern) = Pattern::parse(&text) else { continue };
+                if insert {
+                    index.insert(&pattern, slot);
+                    naive.insert((pattern, slot));
+                } else {
+                    index.remove(&pattern, slot);
+                    naive.remove(&(pattern, slot));
+                }
+                prop_assert_eq!(index.is_empty(), naive.is_empty());
+                let mut found = Vec::new();
+                index.visit(topics.iter().map(String::as_str), |slot| found.push(slot));
+                found.sort_unstable();
+                // Once a pattern, however many topics match.
+                let wanted = naive.iter().filter(|(pattern, _)| topics.iter().any(|topic| pattern.matches(topic)));
+                let mut expected: Vec<_> = wanted.map(|(_, slot)| *slot).collect();
+                expected.sort_unstable();
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+}

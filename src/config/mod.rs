@@ -1,0 +1,257 @@
+//! What a broker is told before it starts, and where each setting came from: flags before environment before file
+//! before defaults. Never opens anything but its file, and never does what a setting says.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+pub use layers::{FILE, Flag, Invalid, Loaded, Origin, load};
+
+use crate::units::{Size, Span};
+
+mod layers;
+
+/// Everything a broker can be told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen. Port 0 takes any free port.
+    pub listen: Listen,
+    /// The directory of the embedded engine.
+    pub data: PathBuf,
+    /// Where messages are kept.
+    pub engine: EngineKind,
+    /// Listen on an address that others can reach, although there are no credentials.
+    pub insecure: bool,
+    /// What is logged.
+    pub log: LogFilter,
+    /// How it is logged.
+    pub log_format: LogFormat,
+    /// Threads that serve; zero: one a core.
+    pub worker_threads: usize,
+    /// What clients may ask for.
+    pub limits: Limits,
+    /// The edge.
+    pub server: Server,
+    /// The embedded engine.
+    pub storage: Storage,
+}
+
+/// What clients may ask for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section of settings")]
+pub struct Limits {
+    /// One message, encoded.
+    pub message_bytes: Size,
+}
+
+/// The edge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section of settings")]
+pub struct Server {
+    /// Connections at the same time.
+    pub max_connections: usize,
+    /// How long streams may go on after a stop was asked for.
+    pub drain_grace: Span,
+    /// How long a new connection may take to say what it wants.
+    pub handshake_timeout: Span,
+}
+
+/// The embedded engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section of settings")]
+pub struct Storage {
+    /// The newest messages in memory, over all namespaces.
+    pub tail_bytes: Size,
+    /// The largest file of a log.
+    pub segment_max_bytes: Size,
+    /// What is checked when a log is opened.
+    pub verify: Verify,
+}
+
+/// Where messages are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    /// In the log on this machine's disk.
+    Embedded,
+    /// In memory: gone with the process.
+    Memory,
+}
+
+/// How the process logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// What is checked when a log is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// Every segment.
+    All,
+    /// Only the segment that was written last.
+    Tail,
+}
+
+/// An address and a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Listen(pub SocketAddr);
+
+/// What is logged: a level, or directives as `tracing` takes them (`info,tilde::engine=debug`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LogFilter(String);
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: Listen(SocketAddr::from(([127, 0, 0, 1], 7126))),
+            data: PathBuf::from("./tilde-data"),
+            engine: EngineKind::Embedded,
+            insecure: false,
+            log: LogFilter("info".into()),
+            log_format: LogFormat::Text,
+            worker_threads: 0,
+            limits: Limits::default(),
+            server: Server::default(),
+            storage: Storage::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { message_bytes: Size(crate::model::limits::MESSAGE_BYTES as u64) }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server {
+            max_connections: 65_536,
+            drain_grace: Span(Duration::from_secs(5)),
+            handshake_timeout: Span(Duration::from_secs(10)),
+        }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Storage { tail_bytes: Size(64 << 20), segment_max_bytes: Size(128 << 20), verify: Verify::All }
+    }
+}
+
+impl Config {
+    /// Whether every number lies where it makes sense. The error says what is allowed.
+    fn check_ranges(&self) -> Result<(), String> {
+        let Config { limits, server, storage, .. } = self;
+        within(limits.message_bytes, Size(1 << 10), Size(3 << 20))?;
+        within(server.max_connections, 1, 1_000_000)?;
+        within(server.drain_grace, Span(Duration::ZERO), Span(Duration::from_secs(300)))?;
+        within(server.handshake_timeout, Span(Duration::from_millis(100)), Span(Duration::from_secs(300)))?;
+        within(storage.tail_bytes, Size(1 << 20), Size(1 << 40))?;
+        within(storage.segment_max_bytes, Size(1 << 20), Size(1 << 30))?;
+        within(self.worker_threads, 0, 1_024)
+    }
+
+    /// Refuses to be open by accident: as long as there are no credentials, whoever reaches the port may do
+    /// everything.
+    pub fn check_exposure(&self) -> Result<(), String> {
+        if self.listen.0.ip().is_loopback() || self.insecure {
+            return Ok(());
+        }
+        Err(format!(
+            "{} can be reached from other machines, and there are no credentials: whoever reaches it could read and \
+             write everything. Listen on 127.0.0.1, or allow it with --insecure (insecure = true)",
+            self.listen
+        ))
+    }
+}
+
+fn within<T: PartialOrd + fmt::Display>(value: T, least: T, most: T) -> Result<(), String> {
+    match value >= least && value <= most {
+        true => Ok(()),
+        false => Err(format!("{value} is out of range: from {least} to {most} is allowed")),
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // The one name whose address needs nobody to be asked.
+        let address = match text.strip_prefix("localhost:") {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => text.to_owned(),
+        };
+        address.parse().map(Listen).map_err(|_| {
+            format!(
+                "{text:?} is no address to listen on: write an IP address and a port, as in 127.0.0.1:7126, \
+                 0.0.0.0:7126 or [::1]:7126"
+            )
+        })
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Listen> for String {
+    fn from(listen: Listen) -> String {
+        listen.to_string()
+    }
+}
+
+impl LogFilter {
+    /// The directives.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for LogFilter {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+        let refused = |why: &str| {
+            Err(format!(
+                "{text:?} {why}: write one of {}, or directives as in info,tilde::engine=debug",
+                LEVELS.join(", ")
+            ))
+        };
+        // Taken as a directive, a misspelt level would be the name of a module, and nothing would be logged.
+        let word = !text.contains(['=', ',']);
+        if word && !LEVELS.contains(&text.as_str()) {
+            return refused("is no log level");
+        }
+        match tracing_subscriber::EnvFilter::try_new(&text) {
+            Ok(_) => Ok(LogFilter(text)),
+            Err(_) => refused("is no list of log directives"),
+        }
+    }
+}
+
+impl From<LogFilter> for String {
+    fn from(filter: LogFilter) -> String {
+        filter.0
+    }
+}

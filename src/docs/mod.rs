@@ -1,0 +1,31 @@
+//! What is written about Tilde for people, as it stands beside the code.
+
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
+
+#[doc = include_str!("operating.md")]
+pub mod operating {}
+
+#[doc = include_str!("performance.md")]
+pub mod performance {}
+
+/// What was decided, where it is hard to take back: a page each.
+pub mod decisions {
+    #[doc = include_str!("decisions/0001-our-own-log.md")]
+    pub mod d0001 {}
+
+    #[doc = include_str!("decisions/0002-disk-bytes-are-wire-bytes.md")]
+    pub mod d0002 {}
+
+    #[doc = include_str!("decisions/0003-the-writer-gives-sequences.md")]
+    pub mod d0003 {}
+
+    #[doc = include_str!("decisions/0004-the-ceiling-follows-from-the-size.md")]
+    pub mod d0004 {}
+
+    #[doc = include_str!("decisions/0005-everything-is-verified-at-opening.md")]
+    pub mod d0005 {}
+
+    #[doc = include_str!("decisions/0006-subscribe-has-a-body-of-its-own.md")]
+    pub mod d0006 {}
+}

@@ -1,0 +1,60 @@
+//! What a reader asks for, and a page of it. Never knows where records lie.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::model::{Gap, PatternSet, Sequence, Timestamp};
+
+/// What a reader wants next.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// The first position that it has not seen.
+    pub from: Sequence,
+    /// The last that it wants.
+    pub through: Sequence,
+    /// The topics it wants.
+    pub patterns: &'a Arc<PatternSet>,
+    /// At most so many messages.
+    pub max_messages: usize,
+    /// At most so many bytes, unless one message alone has more.
+    pub max_bytes: usize,
+    /// What has expired by then is left out.
+    pub now: Timestamp,
+}
+
+/// Records, in order, and where to go on.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Runs of encoded records, ready for the wire.
+    pub runs: Vec<Bytes>,
+    /// Records in all runs.
+    pub messages: usize,
+    /// Bytes in all runs.
+    pub bytes: usize,
+    /// The first position that this page did not deal with.
+    pub next: Sequence,
+    /// All that was committed when it was read, or up to the query's `through`, has been dealt with.
+    pub end: bool,
+    /// What was asked for and is no longer kept, before the first record.
+    pub gap: Option<Gap>,
+}
+
+impl Page {
+    /// An empty one that begins at `from`.
+    pub fn new(from: Sequence) -> Self {
+        Page { next: from, ..Page::default() }
+    }
+
+    /// Whether a record of `bytes` still fits.
+    pub fn takes(&self, bytes: usize, query: &Query<'_>) -> bool {
+        self.messages < query.max_messages && (self.messages == 0 || self.bytes + bytes <= query.max_bytes)
+    }
+
+    /// Adds a run of `messages` records.
+    pub fn push(&mut self, run: Bytes, messages: usize) {
+        self.messages += messages;
+        self.bytes += run.len();
+        self.runs.push(run);
+    }
+}

@@ -1,0 +1,197 @@
+//! What can go wrong, in the caller's terms: a code that names the caller's next move, a stable reason, and a
+//! sentence that says what happened, to what, and what to do. Never holds a path, an address or a token: what the
+//! operator needs besides goes to the log of the process.
+
+use std::{fmt, time::Duration};
+
+/// A result whose error a caller may see.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The caller's next move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// Change the request; it can never succeed as it is.
+    Invalid,
+    /// Name something that exists, or create it.
+    NotFound,
+    /// It is there already, and different.
+    Exists,
+    /// Read again, then decide anew.
+    Conflict,
+    /// Bring the system into the right state first.
+    Precondition,
+    /// Start from a position that is still kept.
+    OutOfRange,
+    /// Ask for less, or wait.
+    Exhausted,
+    /// Try again after a while.
+    Unavailable,
+    /// Tell the operator: the broker is at fault.
+    Internal,
+}
+
+/// Makes [`Reason`] with its code and its name on the wire: the one table of what can be refused.
+macro_rules! reasons {
+    ($($name:ident = $text:literal, $code:ident, $doc:literal;)*) => {
+        /// Why, as a stable word that programs may compare. Never renamed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason { $(#[doc = $doc] $name,)* }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
+
+            /// The word on the wire, as in `google.rpc.ErrorInfo.reason`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Reason::$name => $text,)* }
+            }
+
+            /// The caller's next move.
+            pub fn code(self) -> Code {
+                match self { $(Reason::$name => Code::$code,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    TopicInvalid = "TOPIC_INVALID", Invalid, "The topic breaks the rules of names.";
+    PatternInvalid = "PATTERN_INVALID", Invalid, "A pattern breaks the rules of names.";
+    CursorInvalid = "CURSOR_INVALID", Invalid, "Not a cursor that a broker handed out.";
+    NamespaceInvalid = "NAMESPACE_INVALID", Invalid, "The namespace's name or a setting of it breaks the rules.";
+    MessageInvalid = "MESSAGE_INVALID", Invalid, "A part of the message breaks a limit.";
+    MessageTooLarge = "MESSAGE_TOO_LARGE", Invalid, "The message or the request is too large.";
+    RequestInvalid = "REQUEST_INVALID", Invalid, "The request is malformed or contradicts itself.";
+    NamespaceNotFound = "NAMESPACE_NOT_FOUND", NotFound, "No such namespace.";
+    TopicNotFound = "TOPIC_NOT_FOUND", NotFound, "Nothing is kept of such a topic.";
+    NamespaceExists = "NAMESPACE_MISMATCH", Exists, "The namespace exists with other settings.";
+    MessageIdReused = "MESSAGE_ID_REUSED", Exists, "The id was used for another payload.";
+    SequenceConflict = "SEQUENCE_CONFLICT", Conflict, "The topic's last sequence is not the expected one.";
+    EtagMismatch = "ETAG_MISMATCH", Conflict, "It was changed since it was read.";
+    DurabilityUnavailable = "DURABILITY_UNAVAILABLE", Precondition, "The engine cannot give that durability.";
+    PrecedingFailed = "PRECEDING_FAILED", Precondition, "An earlier one that it depends on was refused.";
+    PositionExpired = "POSITION_EXPIRED", OutOfRange, "The position is no longer kept.";
+    RateLimited = "RATE_LIMITED", Exhausted, "More in a second than the namespace allows.";
+    QuotaExceeded = "QUOTA_EXCEEDED", Exhausted, "More than the namespace allows.";
+    TooManyStreams = "TOO_MANY_STREAMS", Exhausted, "More streams than are allowed.";
+    StorageFull = "STORAGE_FULL", Exhausted, "There is no room on the broker's disk.";
+    SlowConsumer = "SLOW_CONSUMER", Exhausted, "Cut for lag, as the stream asked for.";
+    Draining = "DRAINING", Unavailable, "The broker is stopping.";
+    StorageFailed = "STORAGE_FAILED", Unavailable, "The broker's disk failed; it takes nothing more.";
+    StorageCorrupt = "STORAGE_CORRUPT", Internal, "Stored bytes are not what was written.";
+    Internal = "INTERNAL", Internal, "A fault of the broker.";
+}
+
+/// One refusal.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Error(Box<Parts>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Parts {
+    reason: Reason,
+    message: String,
+    field: Option<String>,
+    metadata: Vec<(&'static str, String)>,
+    retry_after: Option<Duration>,
+}
+
+impl Error {
+    /// A refusal with a sentence for a person: what happened, to what, what to do.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Error(Box::new(Parts { reason, message: message.into(), field: None, metadata: Vec::new(), retry_after: None }))
+    }
+
+    /// Names the field of the request that is at fault, as a path: `requests[3].topic`.
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.0.field = Some(field.into());
+        self
+    }
+
+    /// Puts `prefix` before the field, when a part of a larger request was at fault.
+    pub fn within(mut self, prefix: impl fmt::Display) -> Self {
+        self.0.field = Some(match self.0.field.take() {
+            Some(field) => format!("{prefix}.{field}"),
+            None => prefix.to_string(),
+        });
+        self
+    }
+
+    /// Adds a fact that a program may want.
+    pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
+        self.0.metadata.push((key, value.to_string()));
+        self
+    }
+
+    /// Says after which time another try makes sense.
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.0.retry_after = Some(delay);
+        self
+    }
+
+    /// Why.
+    pub fn reason(&self) -> Reason {
+        self.0.reason
+    }
+
+    /// The caller's next move.
+    pub fn code(&self) -> Code {
+        self.0.reason.code()
+    }
+
+    /// The sentence.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The field at fault, if one is.
+    pub fn violated_field(&self) -> Option<&str> {
+        self.0.field.as_deref()
+    }
+
+    /// The facts.
+    pub fn metadata(&self) -> &[(&'static str, String)] {
+        &self.0.metadata
+    }
+
+    /// When another try makes sense. Whatever is exhausted or unavailable has a time, one second if none was set.
+    pub fn retry_delay(&self) -> Option<Duration> {
+        let waits = matches!(self.code(), Code::Exhausted | Code::Unavailable);
+        self.0.retry_after.or(waits.then_some(Duration::from_secs(1)))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.reason.as_str(), self.0.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_on_the_wire_are_unique_and_shouted() {
+        let mut words: Vec<_> = Reason::ALL.iter().map(|r| r.as_str()).collect();
+        assert!(words.iter().all(|w| w.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')));
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), Reason::ALL.len());
+    }
+
+    #[test]
+    fn whatever_can_be_waited_for_says_how_long() {
+        for &reason in Reason::ALL {
+            let waits = matches!(reason.code(), Code::Exhausted | Code::Unavailable);
+            assert_eq!(Error::new(reason, "x").retry_delay().is_some(), waits, "{reason:?}");
+        }
+    }
+}

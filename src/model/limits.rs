@@ -1,0 +1,40 @@
+//! What the contract allows at most. Internal sizes live in each part's own `Config`, never here.
+
+use std::time::Duration;
+
+/// One message, encoded, in bytes: 1 MiB less the room that another store needs for its own headers.
+pub const MESSAGE_BYTES: usize = (1 << 20) - 4096;
+/// One request, encoded, in bytes.
+pub const REQUEST_BYTES: usize = 4 << 20;
+/// Messages in one batch.
+pub const BATCH_MESSAGES: usize = 1_000;
+/// Bytes of a topic or a pattern.
+pub const TOPIC_BYTES: usize = 1_024;
+/// Bytes of an ordering key, a message id, a correlation id, a content type, or any name.
+pub const NAME_BYTES: usize = 255;
+/// Bytes of a namespace's name.
+pub const NAMESPACE_BYTES: usize = 63;
+/// Attributes of one message.
+pub const ATTRIBUTES: usize = 64;
+/// Bytes of one attribute's key.
+pub const ATTRIBUTE_KEY_BYTES: usize = 255;
+/// Bytes of one attribute's value.
+pub const ATTRIBUTE_VALUE_BYTES: usize = 4 << 10;
+/// Bytes of all attributes of one message together, keys and values.
+pub const ATTRIBUTES_BYTES: usize = 32 << 10;
+/// Patterns in one subscribe.
+pub const PATTERNS: usize = 1_000;
+/// The longest `ttl`.
+pub const TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The shortest and the longest interval between two heartbeats, and the one that is taken unasked.
+pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
+/// See [`HEARTBEAT_MIN`].
+pub const HEARTBEAT_MAX: Duration = Duration::from_secs(300);
+/// See [`HEARTBEAT_MIN`].
+pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(15);
+/// Streams on one connection.
+pub const STREAMS_PER_CONNECTION: u32 = 4_096;
+/// Rows in one page of a listing: at most, and unasked.
+pub const PAGE_ROWS: usize = 1_000;
+/// See [`PAGE_ROWS`].
+pub const PAGE_ROWS_DEFAULT: usize = 100;

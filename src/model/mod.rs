@@ -1,0 +1,27 @@
+//! The nouns of the contract and its limits. Never does IO, reads a clock, awaits, or knows another layer.
+
+pub mod cursor;
+pub mod durability;
+pub mod error;
+pub mod limits;
+pub mod message;
+pub mod namespace;
+pub mod pattern;
+pub mod position;
+pub mod record;
+pub mod sequence;
+pub mod time;
+pub mod topic;
+mod wire;
+
+pub use cursor::{Cursor, LogId};
+pub use durability::Durability;
+pub use error::{Code, Error, Reason, Result};
+pub use message::{Message, Payload};
+pub use namespace::{Namespace, NamespaceName};
+pub use pattern::{Pattern, PatternSet};
+pub use position::{Gap, GapReason, LagPolicy, Position};
+pub use record::{Record, Records, Stamp};
+pub use sequence::Sequence;
+pub use time::Timestamp;
+pub use topic::Topic;

@@ -1,0 +1,84 @@
+//! Where a message is published.
+
+use std::fmt;
+
+use super::{Error, Reason, Result, limits};
+
+/// A topic: UTF-8, 1 to 1,024 bytes, no control characters, no `~`. Topics that begin with `$` are the broker's own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Topic(String);
+
+impl Topic {
+    /// Checks a name once; from then on it is a type.
+    pub fn parse(name: impl Into<String>) -> Result<Self> {
+        let name = name.into();
+        check(&name, "topic", limits::TOPIC_BYTES)
+            .and_then(|()| match name.contains('~') {
+                true => Err("a topic holds no `~`: that is for patterns, which subscribers use".into()),
+                false => Ok(()),
+            })
+            .map_err(|message| Error::new(Reason::TopicInvalid, message).field("topic"))?;
+        Ok(Topic(name))
+    }
+
+    /// Checks a name to which a client wants to publish: as [`Topic::parse`], and not one of the broker's own.
+    pub fn parse_writable(name: impl Into<String>) -> Result<Self> {
+        let topic = Topic::parse(name)?;
+        if topic.is_reserved() {
+            let message = "topics that begin with `$` are written by the broker alone: choose another first character";
+            return Err(Error::new(Reason::TopicInvalid, message).field("topic"));
+        }
+        Ok(topic)
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is one of the broker's own.
+    pub fn is_reserved(&self) -> bool {
+        is_reserved(&self.0)
+    }
+}
+
+/// Whether a topic's name is one of the broker's own.
+pub fn is_reserved(topic: &str) -> bool {
+    topic.starts_with('$')
+}
+
+/// The rules that topics, patterns and names share. The error is a sentence about `what`.
+pub(super) fn check(name: &str, what: &str, most: usize) -> Result<(), String> {
+    if name.is_empty() {
+        return Err(format!("the {what} is empty: it takes 1 to {most} bytes"));
+    }
+    if name.len() > most {
+        return Err(format!("the {what} has {} bytes: at most {most} are allowed", name.len()));
+    }
+    match name.char_indices().find(|(_, c)| c.is_control()) {
+        Some((at, c)) => Err(format!("the {what} holds the control character {c:?} at byte {at}: take it out")),
+        None => Ok(()),
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_taken_and_names_that_are_not() {
+        for good in ["a", "orders/eu.de", "ä ö", "$dead/x", "a\u{200b}b", &"x".repeat(1024)] {
+            assert!(Topic::parse(good).is_ok(), "{good:?}");
+        }
+        for bad in ["", "a~", "~", "a\nb", "a\u{7f}", "\u{85}", &"x".repeat(1025)] {
+            assert_eq!(Topic::parse(bad).unwrap_err().reason(), Reason::TopicInvalid, "{bad:?}");
+        }
+        assert!(Topic::parse_writable("$dead/x").is_err());
+    }
+}

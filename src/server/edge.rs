@@ -1,0 +1,143 @@
+//! Opens the port, and closes it again without hurting anyone.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    time::timeout,
+};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    Config,
+    accept::Acceptor,
+    connection::Connections,
+    counters::Counters,
+    layer, process,
+    readiness::{Readiness, State},
+    routes::{Parts, Routes},
+};
+use crate::{broker::Broker, model::Error, shutdown::Shutdown, telemetry::Metrics};
+
+/// Files that the broker opens besides connections: segments, the state, the log of the process.
+const OTHER_FILES: u64 = 1_024;
+/// How long to wait for what should have ended, and is only late.
+const LATE: Duration = Duration::from_secs(1);
+
+/// A port that is open, with nobody behind it yet: connections wait in the system's queue.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    config: Config,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub struct Ended {
+    /// Why the broker stopped by itself; none if it was asked to.
+    pub failure: Option<Error>,
+    /// Connections that were cut, as they had not ended when the grace time was over.
+    pub cut: usize,
+}
+
+/// Opens the port. The process may open as many files as the system allows from here on.
+pub async fn bind(mut config: Config) -> io::Result<Bound> {
+    if let Some(files) = process::raise_open_files() {
+        let room = usize::try_from(files.saturating_sub(OTHER_FILES).max(files / 2)).unwrap_or(usize::MAX);
+        config.max_connections = config.max_connections.min(room);
+    }
+    let socket = match config.listen {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A port whose last user just left is free.
+    socket.set_reuseaddr(true)?;
+    socket.bind(config.listen)?;
+    let listener = socket.listen(config.backlog)?;
+    Ok(Bound { local_addr: listener.local_addr()?, listener, config })
+}
+
+/// Opens the port and serves until it is told to stop: [`bind`] and [`Bound::serve`] in one.
+pub async fn run(
+    config: Config,
+    broker: Arc<Broker>,
+    metrics: Arc<Metrics>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<Ended> {
+    Ok(bind(config).await?.serve(broker, metrics, shutdown).await)
+}
+
+impl Bound {
+    /// Where it listens: the port that was taken, if any was wanted.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Serves until `shutdown` ends, a client asks for a drain, or the engine fails. Then drains: not healthy, no new
+    /// connections, live streams are told and end, calls end; what has not ended when the grace time is over is cut.
+    pub async fn serve(self, broker: Arc<Broker>, metrics: Arc<Metrics>, shutdown: impl Future<Output = ()>) -> Ended {
+        let Bound { listener, local_addr, config } = self;
+        let asked = Shutdown::default();
+        let readiness = Readiness::new().await;
+        let counters = Arc::new(Counters::default());
+        let routes = Routes::new(Parts {
+            broker: Arc::clone(&broker),
+            metrics,
+            counters: Arc::clone(&counters),
+            readiness: readiness.clone(),
+            shutdown: asked.clone(),
+            streams_per_connection: config.max_connection_streams,
+        });
+        let connections = Arc::new(Connections::new(&config, layer::stack(routes)));
+        let tasks = TaskTracker::new();
+        let acceptor = Acceptor {
+            listener,
+            connections: Arc::clone(&connections),
+            tasks: tasks.clone(),
+            counters,
+            most: config.max_connections,
+        };
+        tracing::info!(listen = %local_addr, "open");
+
+        let failure = tokio::select! {
+            () = acceptor.run() => None,
+            () = shutdown => None,
+            () = asked.requested() => None,
+            error = broker.engine().failed() => Some(error),
+        };
+        if let Some(error) = &failure {
+            tracing::error!(%error, "the engine failed: the broker stops");
+        }
+        readiness.set(if failure.is_some() { State::Failed } else { State::Draining }).await;
+        let grace = asked.grace().unwrap_or(config.drain_grace);
+        let cut = drain(&broker, &readiness, &connections, &tasks, grace).await;
+        Ended { failure, cut }
+    }
+}
+
+/// Answers how many connections were cut.
+async fn drain(
+    broker: &Broker,
+    readiness: &Readiness,
+    connections: &Connections,
+    tasks: &TaskTracker,
+    grace: Duration,
+) -> usize {
+    tracing::info!(connections = tasks.len(), ?grace, "draining");
+    tasks.close();
+    if timeout(grace + LATE, broker.drain(grace)).await.is_err() {
+        tracing::warn!("live streams did not end within the grace time");
+    }
+    readiness.end_watches().await;
+    connections.closing.cancel();
+    if timeout(grace, tasks.wait()).await.is_ok() {
+        tracing::info!("drained: every call ended by itself");
+        return 0;
+    }
+    let cut = tasks.len();
+    connections.cutting.cancel();
+    let gone = timeout(LATE, tasks.wait()).await.is_ok();
+    tracing::warn!(connections = cut, gone, "cut what had not ended within the grace time");
+    cut
+}

@@ -1,0 +1,175 @@
+//! The pieces that several services translate: times, durations, durability, pages. Everything that comes in is
+//! checked here and names its field when it is refused.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::{
+    model::{Durability, Error, Reason, Result, Timestamp, limits},
+    pb::v1 as pb,
+};
+
+/// The longest that protobuf knows: about 10,000 years.
+const DURATION_SECONDS: i64 = 315_576_000_000;
+/// What the rows of one response may take together.
+const RESPONSE_BYTES: usize = 1 << 20;
+
+/// Out.
+pub fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    let (seconds, nanos) = time.parts();
+    prost_types::Timestamp { seconds, nanos }
+}
+
+/// In: from 1970 to 2262.
+pub fn parse_timestamp(time: prost_types::Timestamp, field: &str) -> Result<Timestamp> {
+    Timestamp::from_parts(time.seconds, time.nanos)
+        .ok_or_else(|| invalid(field, "is no time between 1970 and 2262 with 0 to 999,999,999 nanoseconds"))
+}
+
+/// Out.
+pub fn duration(duration: Duration) -> prost_types::Duration {
+    let seconds = i64::try_from(duration.as_secs()).unwrap_or(DURATION_SECONDS).min(DURATION_SECONDS);
+    prost_types::Duration { seconds, nanos: duration.subsec_nanos() as i32 }
+}
+
+/// In: valid as protobuf has it, and not negative.
+pub fn parse_duration(duration: prost_types::Duration, field: &str) -> Result<Duration> {
+    let valid = (0..=DURATION_SECONDS).contains(&duration.seconds) && (0..1_000_000_000).contains(&duration.nanos);
+    match valid {
+        true => Ok(Duration::new(duration.seconds.unsigned_abs(), duration.nanos.unsigned_abs())),
+        false => Err(invalid(field, "is no duration of zero or more, with 0 to 999,999,999 nanoseconds")),
+    }
+}
+
+/// Out.
+pub fn durability(durability: Durability) -> i32 {
+    let durability = match durability {
+        Durability::Memory => pb::Durability::Memory,
+        Durability::Written => pb::Durability::Written,
+        Durability::Synced => pb::Durability::Synced,
+        Durability::Replicated => pb::Durability::Replicated,
+    };
+    durability.into()
+}
+
+/// In: none if it is left open.
+pub fn parse_durability(value: i32, field: &str) -> Result<Option<Durability>> {
+    Ok(match pb::Durability::try_from(value) {
+        Ok(pb::Durability::Unspecified) => None,
+        Ok(pb::Durability::Memory) => Some(Durability::Memory),
+        Ok(pb::Durability::Written) => Some(Durability::Written),
+        Ok(pb::Durability::Synced) => Some(Durability::Synced),
+        Ok(pb::Durability::Replicated) => Some(Durability::Replicated),
+        Err(_) => return Err(unknown_value(value, field)),
+    })
+}
+
+/// Refuses a number that the enum does not have: a newer client asks for what this broker cannot do.
+pub fn unknown_value(value: i32, field: &str) -> Error {
+    invalid(field, &format!("has the value {value}, which this broker does not know"))
+}
+
+/// Refuses a field of a request.
+pub fn invalid(field: &str, what: &str) -> Error {
+    Error::new(Reason::RequestInvalid, format!("{field} {what}")).field(field)
+}
+
+/// What a listing asks for: how many rows, after which name.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Rows, 1 to 1,000.
+    pub rows: usize,
+    /// The last name of the page before; empty at the beginning.
+    pub after: String,
+}
+
+impl PageRequest {
+    /// In: more rows than there may be are cut to what may be.
+    pub fn parse(size: u32, token: &str) -> Result<Self> {
+        let rows = match size {
+            0 => limits::PAGE_ROWS_DEFAULT,
+            size => (size as usize).min(limits::PAGE_ROWS),
+        };
+        let name = URL_SAFE_NO_PAD.decode(token).ok().and_then(|name| String::from_utf8(name).ok());
+        match name {
+            Some(after) => Ok(PageRequest { rows, after }),
+            None => {
+                Err(invalid("page_token", "is none of this broker: pass back `next_page_token` as it was received"))
+            }
+        }
+    }
+
+    /// Rows to ask for: one more, which tells whether there is another page.
+    pub fn wanted(&self) -> usize {
+        self.rows + 1
+    }
+
+    /// Out: cuts the rows that were found to what one response carries, and answers the token of the next page, empty
+    /// if there is none.
+    pub fn cut<T>(&self, rows: &mut Vec<T>, bytes: impl Fn(&T) -> usize, name: impl Fn(&T) -> &str) -> String {
+        let mut room = RESPONSE_BYTES;
+        let fitting = rows.iter().take(self.rows).take_while(|row| match room.checked_sub(bytes(row)) {
+            Some(left) => {
+                room = left;
+                true
+            }
+            None => false,
+        });
+        let keep = fitting.count();
+        if keep == rows.len() {
+            return String::new();
+        }
+        rows.truncate(keep);
+        rows.last().map(|row| URL_SAFE_NO_PAD.encode(name(row))).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_times_are_checked_and_name_their_field() {
+        let good = prost_types::Duration { seconds: 1, nanos: 5 };
+        assert_eq!(parse_duration(good, "ttl").unwrap(), Duration::new(1, 5));
+        assert_eq!(duration(Duration::new(1, 5)), good);
+        for (seconds, nanos) in [(-1, 0), (0, -1), (0, 1_000_000_000), (i64::MAX, 0), (1, i32::MIN)] {
+            let error = parse_duration(prost_types::Duration { seconds, nanos }, "ttl").unwrap_err();
+            assert_eq!((error.reason(), error.violated_field()), (Reason::RequestInvalid, Some("ttl")));
+        }
+        let now = Timestamp::from_nanos(1_800_000_000_000_000_001);
+        assert_eq!(parse_timestamp(timestamp(now), "before").unwrap(), now);
+        for (seconds, nanos) in [(-1, 0), (0, 1_000_000_000), (i64::MAX, 0)] {
+            let error = parse_timestamp(prost_types::Timestamp { seconds, nanos }, "before").unwrap_err();
+            assert_eq!(error.violated_field(), Some("before"));
+        }
+    }
+
+    #[test]
+    fn durability_comes_back_and_unknown_values_are_refused() {
+        use Durability::*;
+        for value in [Memory, Written, Synced, Replicated] {
+            assert_eq!(parse_durability(durability(value), "durability").unwrap(), Some(value));
+        }
+        assert_eq!(parse_durability(0, "durability").unwrap(), None);
+        assert_eq!(parse_durability(9, "durability").unwrap_err().violated_field(), Some("durability"));
+    }
+
+    #[test]
+    fn pages_go_on_where_the_last_one_ended() {
+        assert_eq!(PageRequest::parse(0, "").unwrap().rows, limits::PAGE_ROWS_DEFAULT);
+        assert_eq!(PageRequest::parse(u32::MAX, "").unwrap().rows, limits::PAGE_ROWS);
+        assert!(PageRequest::parse(1, "no token").is_err());
+
+        let page = PageRequest::parse(2, "").unwrap();
+        let mut rows = vec!["a", "b", "c"];
+        let token = page.cut(&mut rows, |row| row.len(), |row| row);
+        assert_eq!((rows, PageRequest::parse(2, &token).unwrap().after.as_str()), (vec!["a", "b"], "b"));
+        assert_eq!(page.cut(&mut vec!["c"], |row| row.len(), |row| row), "");
+
+        let mut large = vec!["a", "b"];
+        assert_ne!(page.cut(&mut large, |_| RESPONSE_BYTES / 2 + 1, |row| row), "");
+        assert_eq!(large, ["a"]);
+    }
+}

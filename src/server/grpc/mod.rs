@@ -1,0 +1,17 @@
+//! The contract over gRPC. Each service converts in, calls the broker once, and converts out; none decides anything.
+
+pub mod codec;
+pub mod convert;
+pub mod frame;
+
+pub mod namespaces;
+pub mod operations;
+pub mod publish;
+pub mod subscribe;
+pub mod topics;
+
+pub use namespaces::NamespacesService;
+pub use operations::OperationsService;
+pub use publish::PublishService;
+pub use subscribe::SubscribeService;
+pub use topics::TopicsService;

@@ -1,0 +1,197 @@
+//! `Broker.Subscribe`: a live stream, and the body that carries it.
+//!
+//! The body is our own. The library's keeps one buffer a stream for as long as the stream lives, with the capacity of
+//! the largest frame that it ever sent: on ten thousand quiet streams that is hundreds of megabytes. Ours allocates
+//! each frame in its exact size when there is something to send, and holds nothing while it waits. Each frame goes
+//! out on its own, so that a reader that is stuck costs two frames at most: the one that is being sent, and the one
+//! that hyper holds while it waits for room. Frames are never compressed: it would be done anew for every reader.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body::{Body, Frame};
+use tonic::{Status, codec::Streaming};
+
+use super::{codec::Decoder, convert, frame};
+use crate::{
+    broker::{Broker, LiveStream, Subscribe},
+    model::{Cursor, Error, LagPolicy, NamespaceName, PatternSet, Position, Reason, Result, Sequence, limits},
+    pb::v1 as pb,
+    server::status,
+};
+
+/// Hands messages out.
+#[derive(Clone)]
+pub struct SubscribeService(pub Arc<Broker>);
+
+impl SubscribeService {
+    /// Answers the call: a status, or a body that lives as long as the stream.
+    pub async fn call<B>(&self, request: Request<B>) -> Response<tonic::body::Body>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send,
+    {
+        match self.open(request).await {
+            Ok(stream) => answer(stream),
+            Err(refused) => refused.into_http(),
+        }
+    }
+
+    async fn open<B>(&self, request: Request<B>) -> Result<LiveStream, Status>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send,
+    {
+        let request = receive(request).await?;
+        let subscribe = parse(request)?;
+        Ok(self.0.subscribe(subscribe).await?)
+    }
+}
+
+/// Reads the one request message. Does not wait for the caller to close its half: that ends nothing.
+async fn receive<B>(request: Request<B>) -> Result<pb::SubscribeRequest, Status>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<tonic::codegen::StdError> + Send,
+{
+    if let Some(encoding) = request.headers().get("grpc-encoding").filter(|encoding| *encoding != "identity") {
+        return Err(Status::unimplemented(format!(
+            "requests are not taken compressed ({encoding:?}): send them plain"
+        )));
+    }
+    let decoder = Decoder::<pb::SubscribeRequest>::default();
+    let mut messages = Streaming::new_request(decoder, request.into_body(), None, Some(limits::REQUEST_BYTES));
+    let message = messages.message().await.map_err(|refused| status::restate(refused, limits::REQUEST_BYTES))?;
+    message.ok_or_else(|| Error::new(Reason::RequestInvalid, "the call ended before its request came").into())
+}
+
+fn parse(request: pb::SubscribeRequest) -> Result<Subscribe> {
+    Ok(Subscribe {
+        namespace: NamespaceName::parse(&request.namespace)?,
+        patterns: PatternSet::parse(&request.topics)?,
+        position: position(request.start)?,
+        heartbeat_interval: heartbeat_interval(request.heartbeat_interval)?,
+        max_messages: request.max_messages,
+        stop_at_end: request.stop_at_end,
+        lag_policy: lag_policy(request.lag_policy)?,
+        strict: request.strict,
+    })
+}
+
+fn position(start: Option<pb::StartPosition>) -> Result<Position> {
+    use pb::start_position::{Position as Start, Preset};
+    Ok(match start.and_then(|start| start.position) {
+        None => Position::New,
+        Some(Start::Preset(preset)) => match Preset::try_from(preset) {
+            Ok(Preset::Unspecified | Preset::New) => Position::New,
+            Ok(Preset::Earliest) => Position::Earliest,
+            Err(_) => return Err(convert::unknown_value(preset, "start.preset")),
+        },
+        Some(Start::AfterCursor(cursor)) => Position::After(Cursor::parse(&cursor)?),
+        Some(Start::Sequence(sequence)) => Position::At(Sequence(sequence)),
+    })
+}
+
+fn heartbeat_interval(interval: Option<prost_types::Duration>) -> Result<Duration> {
+    const FIELD: &str = "heartbeat_interval";
+    let interval = interval.map(|interval| convert::parse_duration(interval, FIELD)).transpose()?.unwrap_or_default();
+    match interval {
+        Duration::ZERO => Ok(limits::HEARTBEAT_DEFAULT),
+        interval if (limits::HEARTBEAT_MIN..=limits::HEARTBEAT_MAX).contains(&interval) => Ok(interval),
+        _ => {
+            let (least, most) = (limits::HEARTBEAT_MIN.as_secs(), limits::HEARTBEAT_MAX.as_secs());
+            Err(convert::invalid(FIELD, &format!("takes {least} s to {most} s; leave it out for the default")))
+        }
+    }
+}
+
+fn lag_policy(policy: i32) -> Result<LagPolicy> {
+    Ok(match pb::LagPolicy::try_from(policy) {
+        Ok(pb::LagPolicy::Unspecified | pb::LagPolicy::CatchUp) => LagPolicy::CatchUp,
+        Ok(pb::LagPolicy::Skip) => LagPolicy::Skip,
+        Ok(pb::LagPolicy::Disconnect) => LagPolicy::Disconnect,
+        Err(_) => return Err(convert::unknown_value(policy, "lag_policy")),
+    })
+}
+
+fn answer(stream: LiveStream) -> Response<tonic::body::Body> {
+    let mut response = Response::new(tonic::body::Body::new(LiveBody { stream: Some(stream) }));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// The frames of a live stream, then its status as trailers. Dropping it is all the cleanup there is.
+struct LiveBody {
+    // None once the status has been sent.
+    stream: Option<LiveStream>,
+}
+
+impl Body for LiveBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
+        let status = match ready!(Pin::new(stream).poll_next(cx)) {
+            Some(Ok(event)) => return Poll::Ready(Some(Ok(Frame::data(frame::encode(&event))))),
+            Some(Err(error)) => error.into(),
+            None => Status::ok(""),
+        };
+        self.stream = None;
+        Poll::Ready(Some(trailers(&status).map(Frame::trailers)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_none()
+    }
+}
+
+fn trailers(status: &Status) -> Result<HeaderMap, Status> {
+    let mut trailers = HeaderMap::with_capacity(4);
+    status.add_header(&mut trailers)?;
+    Ok(trailers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> pb::SubscribeRequest {
+        pb::SubscribeRequest { topics: vec!["~".into()], ..Default::default() }
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let subscribe = parse(request()).unwrap();
+        assert_eq!(subscribe.position, Position::New);
+        assert_eq!(subscribe.heartbeat_interval, Duration::from_secs(15));
+        assert_eq!(subscribe.lag_policy, LagPolicy::CatchUp);
+        assert_eq!(subscribe.namespace, NamespaceName::default());
+    }
+
+    #[test]
+    fn refusals_name_the_field() {
+        use pb::start_position::Position as Start;
+        let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let start = |position| Some(pb::StartPosition { position: Some(position) });
+        let cases = [
+            (pb::SubscribeRequest { topics: vec![], ..request() }, "topics"),
+            (pb::SubscribeRequest { heartbeat_interval: seconds(301), ..request() }, "heartbeat_interval"),
+            (pb::SubscribeRequest { heartbeat_interval: seconds(-1), ..request() }, "heartbeat_interval"),
+            (pb::SubscribeRequest { lag_policy: 9, ..request() }, "lag_policy"),
+            (pb::SubscribeRequest { start: start(Start::Preset(3)), ..request() }, "start.preset"),
+            (pb::SubscribeRequest { start: start(Start::AfterCursor("x".into())), ..request() }, "start.after_cursor"),
+            (pb::SubscribeRequest { namespace: "A".into(), ..request() }, "namespace"),
+        ];
+        for (request, field) in cases {
+            assert_eq!(parse(request).unwrap_err().violated_field(), Some(field));
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The edge: one port, gRPC and HTTP on it. Turns bytes into the model's nouns, asks the broker, and turns the answer
+//! back into bytes. Never touches the engine, and tells no caller a path, an address or a token.
+//!
+//! From the outside in: a connection is accepted and greeted, its calls pass the layers, and a route leads each to its
+//! service.
+
+pub mod config;
+
+mod accept;
+mod connection;
+mod counters;
+mod edge;
+mod greeting;
+mod process;
+mod readiness;
+
+mod layer;
+mod routes;
+
+pub(crate) mod grpc;
+mod http;
+mod status;
+
+pub use config::Config;
+pub use edge::{Bound, Ended, bind, run};

@@ -1,0 +1,8 @@
+//! The broker over the memory engine, on paused time: what it takes, what it delivers, and what it refuses.
+
+mod lag;
+mod live;
+mod namespaces;
+mod publish;
+mod race;
+mod support;

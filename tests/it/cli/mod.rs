@@ -1,0 +1,9 @@
+//! The binary from outside, as a person or a script uses it.
+
+mod admin;
+mod config;
+mod fixtures;
+mod log;
+mod publish;
+mod serve;
+mod subscribe;

@@ -1,0 +1,198 @@
+//! `tilde publish`: one message with all its parts, and standard input line by line.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::Stdio,
+};
+
+use crate::support::{Tilde, finish, run, tilde};
+
+#[test]
+fn a_message_arrives_with_all_its_parts() {
+    let broker = Tilde::in_memory();
+    let args = ["publish", "orders/eu", "hällo", "-a", "b=2=3", "-a", "a=", "--key", "k", "--id", "i-1"];
+    let more = ["--content-type", "text/plain", "--ttl", "1h", "--durability", "memory", "--format", "json"];
+    let answer = broker.run(&[&args[..], &more].concat()).json().remove(0);
+    assert_eq!(answer["duplicate"], false);
+    assert!(
+        answer["sequence"].as_u64().unwrap() > 0 && answer["cursor"].is_string() && answer["durability"].is_string()
+    );
+
+    let message = broker.run(&["subscribe", "~", "--from", "earliest", "--end", "--format", "json"]).json().remove(0);
+    assert_eq!(message["topic"], "orders/eu");
+    assert_eq!(message["text"], "hällo");
+    assert_eq!(message["attributes"], serde_json::json!({"a": "", "b": "2=3"}));
+    assert_eq!(message["ordering_key"], "k");
+    assert_eq!(message["message_id"], "i-1");
+    assert_eq!(message["content_type"], "text/plain");
+    assert_eq!(message["sequence"], answer["sequence"]);
+    assert_eq!(message["publish_time"], answer["publish_time"]);
+    let (published, expires) = (message["publish_time"].as_str().unwrap(), message["expire_time"].as_str().unwrap());
+    let lives = expires.parse::<jiff::Timestamp>().unwrap() - published.parse::<jiff::Timestamp>().unwrap();
+    // The end is written when the message comes in, its time when it has its place: never later than asked.
+    assert!(lives.get_seconds() > 3500 && lives.get_seconds() <= 3600, "{published} {expires}");
+}
+
+#[test]
+fn text_pipe_and_file_are_three_ways_to_say_the_same() {
+    let broker = Tilde::in_memory();
+    let payload = b"two\nlines\n".as_slice();
+    let file = broker.directory().join("payload");
+    std::fs::write(&file, payload).unwrap();
+    broker.run(&["publish", "t", "two\nlines\n"]).ok();
+    broker.run_with(&["publish", "t"], payload).ok();
+    broker.run(&["publish", "t", "--file", file.to_str().unwrap()]).ok();
+    let got = broker.run(&["subscribe", "t", "--from", "earliest", "--end", "--format", "json"]).json();
+    assert_eq!(got.len(), 3);
+    assert!(got.iter().all(|message| message["text"] == "two\nlines\n"));
+}
+
+#[test]
+fn nothing_is_published_by_accident() {
+    let broker = Tilde::in_memory();
+    let told = broker.run_with(&["publish", "t"], b"").told(1);
+    assert!(told.starts_with("error: standard input is empty\nhint: "), "{told}");
+    broker.run(&["publish", "t", ""]).ok();
+    assert_eq!(broker.run_with(&["publish", "t", "--lines"], b"").text(), "t 0 lines published\n");
+    assert_eq!(broker.run(&["subscribe", "t", "--from", "earliest", "--end"]).text(), "t  \n");
+}
+
+#[test]
+fn bytes_that_are_no_text_travel_as_data() {
+    let broker = Tilde::in_memory();
+    broker.run_with(&["publish", "t"], b"\xff\x00\r\n").ok();
+    let args = ["subscribe", "t", "--from", "earliest", "--end", "--format"];
+    let got = |form: &'static str| broker.run(&[&args[..], &[form]].concat());
+    assert_eq!(got("raw").ok(), b"\xff\x00\r\n\n");
+    assert_eq!(got("json").json()[0]["data"], "/wANCg==");
+    assert_eq!(got("text").text(), "t  \\xff\\x00\\r\\n\n");
+}
+
+#[test]
+fn lines_arrive_byte_for_byte() {
+    let broker = Tilde::in_memory();
+    let long = vec![b'x'; 900_000];
+    let mut input = b"first\n\n\xff\xfe\nends with cr\r\n \t \n".to_vec();
+    input.extend_from_slice(&long);
+    input.push(b'\n');
+    for n in 0..3_000 {
+        input.extend_from_slice(format!("line {n}\n").as_bytes());
+    }
+    input.extend_from_slice("ä last one without a newline".as_bytes());
+    let answer = broker.run_with(&["publish", "logs/x", "--lines", "--format", "json", "-a", "k=v"], &input).json();
+    assert_eq!(answer[0]["published"], 3_007);
+    let got = broker.run(&["subscribe", "logs/~", "--from", "earliest", "--end", "--format", "raw"]).ok();
+    input.push(b'\n');
+    assert!(got == input, "{} bytes came, {} went", got.len(), input.len());
+}
+
+#[test]
+fn lines_are_published_as_they_come() {
+    let broker = Tilde::in_memory();
+    let mut publish = broker.command(&["publish", "live", "--lines"]);
+    let mut publish = publish.stdin(Stdio::piped()).spawn().unwrap();
+    let mut pipe = publish.stdin.take().unwrap();
+    let mut subscribe = broker.command(&["subscribe", "live", "--from", "earliest", "--format", "raw", "--count", "3"]);
+    let mut subscribe = subscribe.spawn().unwrap();
+    let mut got = BufReader::new(subscribe.stdout.take().unwrap()).lines();
+    for line in ["one", "two", "three"] {
+        // The next line is not written before this one has come out at the other end.
+        writeln!(pipe, "{line}").unwrap();
+        assert_eq!(got.next().unwrap().unwrap(), line);
+    }
+    finish(subscribe).ok();
+    drop(pipe);
+    assert!(finish(publish).text().contains("3 lines published, sequences "));
+}
+
+#[test]
+fn a_line_that_is_refused_is_named() {
+    let broker = Tilde::in_memory();
+    let mut input = b"good\nalso good\n".to_vec();
+    input.extend_from_slice(&vec![b'x'; 1_100_000]);
+    input.extend_from_slice(b"\nnever sent\n");
+    let told = broker.run_with(&["publish", "t", "--lines"], &input).told(1);
+    assert!(told.starts_with("error: line 3 was not published: ") && told.contains("(MESSAGE_TOO_LARGE)"), "{told}");
+    assert!(told.contains("2 lines published"), "{told}");
+    let mut input = b"good\n".to_vec();
+    input.extend_from_slice(&vec![b'x'; 5 << 20]);
+    let told = broker.run_with(&["publish", "t", "--lines"], &input).told(1);
+    assert!(told.contains("line 2 is longer than fits into a message"), "{told}");
+    assert!(told.contains("1 line published"), "{told}");
+}
+
+#[test]
+fn lines_beyond_the_rate_are_sent_again_until_all_are_there() {
+    let broker = Tilde::in_memory();
+    let args = ["namespace", "create", "slow", "--max-messages-per-second", "40", "--durability", "memory"];
+    broker.run(&args).ok();
+    let input: String = (0..80).map(|n| format!("{n}\n")).collect();
+    broker.run_with(&["publish", "t", "--lines", "--namespace", "slow"], input.as_bytes()).ok();
+    let args = ["subscribe", "t", "--namespace", "slow", "--from", "earliest", "--end", "--format", "raw"];
+    let got = broker.run(&args).text();
+    let mut lines: Vec<u32> = got.lines().map(|line| line.parse().unwrap()).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, (0..80).collect::<Vec<_>>());
+    let args = ["publish", "t", "--lines", "--namespace", "slow", "--retry-for", "0s"];
+    let told = broker.run_with(&args, input.as_bytes()).told(1);
+    assert!(told.contains("was not published") && told.contains("(RATE_LIMITED)"), "{told}");
+}
+
+#[test]
+fn the_same_id_is_published_once() {
+    let broker = Tilde::in_memory();
+    let publish = |text: &str| broker.run(&["publish", "t", text, "--id", "one", "--format", "json"]);
+    let (first, again) = (publish("x").json().remove(0), publish("x").json().remove(0));
+    assert_eq!((&again["sequence"], &again["duplicate"]), (&first["sequence"], &true.into()));
+    let told = publish("y").told(1);
+    assert!(told.contains("(MESSAGE_ID_REUSED)"), "{told}");
+}
+
+#[test]
+fn an_expected_sequence_that_moved_is_told() {
+    let broker = Tilde::in_memory();
+    broker.run(&["publish", "t", "x", "--expect-last", "0"]).ok();
+    let told = broker.run(&["publish", "t", "y", "--expect-last", "0"]).told(1);
+    assert!(told.contains("(SEQUENCE_CONFLICT)") && told.contains("hint: `tilde topics show TOPIC`"), "{told}");
+}
+
+#[test]
+fn what_is_refused_says_why_and_what_to_do() {
+    let broker = Tilde::in_memory();
+    for (args, expected) in [
+        (&["publish", "a~", "x"][..], "(TOPIC_INVALID)"),
+        (&["publish", "$a", "x"], "(TOPIC_INVALID)"),
+        (&["publish", "a", "x", "--namespace", "nobody"], "(NAMESPACE_NOT_FOUND)\nhint: `tilde namespace create"),
+        (&["publish", "a", "x", "--durability", "replicated"], "(DURABILITY_UNAVAILABLE)"),
+        (&["publish", "a", "x", "--ttl", "400d"], "(MESSAGE_INVALID)"),
+    ] {
+        let answer = broker.run(args);
+        assert_eq!(answer.status.code(), Some(1), "{args:?}");
+        assert!(answer.stderr.starts_with("error: ") && answer.stderr.contains(expected), "{}", answer.stderr);
+    }
+    for (args, expected) in [
+        (&["publish", "a", "x", "-a", "novalue"][..], "KEY=VALUE"),
+        (&["publish", "a", "x", "--lines"], "cannot be used with"),
+        (&["publish", "a", "--lines", "--id", "x"], "cannot be used with"),
+        (&["publish", "a", "x", "--ttl", "5"], "is no duration"),
+    ] {
+        let told = broker.run(args).told(2);
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_said_in_words() {
+    let place = tempfile::tempdir().unwrap();
+    // Bound but not listening: nobody else gets the port, and nobody answers.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    drop(taken);
+    for command in [&["publish", "a", "x"][..], &["subscribe", "a"], &["topics", "list"], &["namespace", "list"]] {
+        let told = run(tilde(place.path(), &[command, &["--broker", &address]].concat()), None).told(1);
+        assert!(told.contains(&format!("cannot reach a broker at {address}")), "{told}");
+        assert!(told.contains("hint: is `tilde serve` running there?"), "{told}");
+    }
+    let told = run(tilde(place.path(), &["publish", "a", "x", "--broker", "https://x:1"]), None).told(1);
+    assert!(told.contains("only http:// is spoken"), "{told}");
+}

@@ -1,0 +1,74 @@
+//! The conformance suite: what every engine must do, run on each of them. The memory engine is the reference.
+
+mod append;
+mod keep;
+mod model;
+mod read;
+mod state;
+mod subject;
+
+use std::sync::Arc;
+
+use tilde::{
+    engine::{
+        log::{Config, LogEngine},
+        memory::MemoryEngine,
+    },
+    model::Durability,
+};
+
+use subject::{Subject, clock};
+
+/// Makes a test of each case for one engine: a name for it, and an async function that makes a [`Subject`].
+macro_rules! engine_suite {
+    ($name:ident, $make:ident) => {
+        engine_suite!($name, $make, {
+            append: a_batch_has_one_order_without_holes, publish_time_never_falls,
+                an_id_published_again_gets_the_first_result, an_id_is_forgotten_after_the_window,
+                an_id_twice_in_one_batch_is_taken_once, an_id_belongs_to_its_topic,
+                the_expected_sequence_must_be_the_last, the_expected_sequence_counts_what_is_in_the_same_batch,
+                atomic_is_all_or_none, others_are_refused_one_by_one, nobody_gets_less_than_was_asked_for;
+            read: pages_keep_their_limits, a_large_message_goes_alone, patterns_choose_and_the_brokers_own_are_apart,
+                through_ends_a_page, nothing_is_read_after_the_end, what_has_expired_is_left_out,
+                the_tail_and_the_log_tell_the_same, the_follower_hears_of_every_block;
+            keep: a_purge_hides_what_was_there, a_purge_before_a_time_spares_what_is_newer,
+                a_purged_topic_has_no_last_sequence, topics_are_listed_in_pages, bounds_tell_what_is_kept,
+                retention_is_told_as_a_gap;
+            state: it_changes_by_compare_and_set, it_is_listed_by_prefix, a_log_asked_for_twice_is_one,
+                a_removed_log_comes_back_empty, namespaces_are_apart;
+        });
+    };
+    ($name:ident, $make:ident, { $($part:ident: $($case:ident),*;)* }) => {
+        mod $name {
+            $($(
+                #[tokio::test]
+                async fn $case() {
+                    super::$part::$case(super::$make().await).await;
+                }
+            )*)*
+
+            #[test]
+            fn what_is_read_is_what_was_taken() {
+                super::model::what_is_read_is_what_was_taken(super::$make);
+            }
+        }
+    };
+}
+
+async fn memory() -> Subject {
+    let clock = clock();
+    let engine = Arc::new(MemoryEngine::pretending(clock.clone(), Durability::Synced));
+    Subject { engine, clock, keep: Box::new(()) }
+}
+
+async fn embedded() -> Subject {
+    let clock = clock();
+    let dir = tempfile::tempdir().unwrap();
+    // Small, so that what is tested crosses blocks, segments and the edge of memory.
+    let config = Config { segment_min: 16 << 10, segment_max: 64 << 10, tail_bytes: 8 << 10, ..Config::default() };
+    let engine = Arc::new(LogEngine::open(dir.path(), config, clock.clone()).unwrap());
+    Subject { engine, clock, keep: Box::new(dir) }
+}
+
+engine_suite!(in_memory, memory);
+engine_suite!(on_disk, embedded);

@@ -1,0 +1,14 @@
+//! All tests that look at Tilde from outside, a module a concern.
+
+#![allow(missing_docs, reason = "the names of tests say what they claim")]
+
+mod broker;
+mod cli;
+mod crash;
+mod durability;
+mod edge;
+mod engines;
+mod grpcurl;
+mod layers;
+mod readme;
+mod support;
