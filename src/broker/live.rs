@@ -4,7 +4,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -197,7 +197,7 @@ impl LiveStream {
         match self.seat.answer() {
             Call::Awake => {}
             Call::Called(first) => self.next = self.next.max(first),
-            Call::Parked(_) => return self.poll_pulse(cx),
+            Call::Parked(_) => return self.poll_rest(cx),
         }
         loop {
             match self.poll_page(cx) {
@@ -209,7 +209,7 @@ impl LiveStream {
             }
             self.seat.park();
             if self.committed() < self.next {
-                return self.poll_pulse(cx);
+                return self.poll_rest(cx);
             }
             self.seat.unpark();
         }
@@ -313,6 +313,15 @@ impl LiveStream {
         let closing = Closing { grace, reconnect_delay: self.admission.broker.reconnect_delay() };
         self.move_on();
         Some(Ok(Event { closing: Some(closing), ..Event::empty(self.cursor()) }))
+    }
+
+    /// All that is committed has been sent: waits for more, unless none will come.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+        if self.closing && self.admission.broker.settled.load(Ordering::SeqCst) {
+            self.move_on();
+            return Poll::Ready(Some(Err(self.drained())));
+        }
+        self.poll_pulse(cx)
     }
 
     /// Waits for the next sign of life, or for the end of a closing stream.

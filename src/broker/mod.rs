@@ -15,7 +15,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, OnceLock, RwLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -23,7 +23,7 @@ use std::{
 use tokio::{
     runtime::Handle,
     sync::{Notify, Semaphore},
-    time::Instant,
+    time::{Instant, timeout_at},
 };
 
 pub use live::{Closing, Event, Heartbeat, LiveStream, Started, Subscribe};
@@ -87,6 +87,8 @@ struct Shared {
     config: Config,
     // When the last stream must have ended; set once, when the broker drains.
     deadline: OnceLock<Instant>,
+    // The broker drains, and all that it had taken is stored: nothing more will come.
+    settled: AtomicBool,
     streams: AtomicUsize,
     // Told when the last stream of a draining broker has gone.
     deserted: Notify,
@@ -102,11 +104,11 @@ impl Broker {
     ) -> Result<Arc<Broker>> {
         // A request takes all of it at most: permits are counted in 32 bits.
         let pending_bytes = u32::try_from(config.pending_bytes).unwrap_or(u32::MAX).max(1);
-        let (deadline, streams, deserted) = Default::default();
+        let (deadline, settled, streams, deserted) = Default::default();
         let broker = Arc::new(Broker {
             engine,
             metrics,
-            shared: Arc::new(Shared { clock, config, deadline, streams, deserted }),
+            shared: Arc::new(Shared { clock, config, deadline, settled, streams, deserted }),
             pending: Arc::new(Semaphore::new(pending_bytes as usize)),
             pending_bytes,
             runtime: Handle::current(),
@@ -127,29 +129,36 @@ impl Broker {
         &self.shared.config
     }
 
-    /// Tells every live stream that the broker drains (`Closing`, reason DRAINING) and ends each after the grace time
-    /// at the latest; refuses new streams and publishes (`DRAINING`) from the moment that it is called. Ends when the
-    /// streams have, or when the grace is over.
-    pub async fn drain(&self, grace: Duration) {
+    /// Tells every live stream that the broker drains (`Closing`, reason DRAINING); refuses new streams and publishes
+    /// (`DRAINING`) from the moment that it is called. A stream ends when it has delivered all that was taken, and
+    /// when the grace time is over at the latest; this ends when they all have. Answers how many are left.
+    pub async fn drain(&self, grace: Duration) -> usize {
         let deadline = *self.shared.deadline.get_or_init(|| Instant::now() + grace);
-        for served in self.all_served() {
-            served.place.router.wake_all();
-        }
-        let deserted = async {
-            loop {
-                let told = self.shared.deserted.notified();
-                if self.shared.streams.load(Ordering::SeqCst) == 0 {
-                    return;
-                }
-                told.await;
+        self.wake_streams();
+        let ended = timeout_at(deadline, async {
+            // Whatever is on its way to the log holds permits.
+            let _ = self.pending.acquire_many(self.pending_bytes).await;
+            self.shared.settled.store(true, Ordering::SeqCst);
+            self.wake_streams();
+            self.deserted().await;
+        });
+        let _ = ended.await;
+        self.shared.streams.load(Ordering::SeqCst)
+    }
+
+    /// Ends when no stream is left.
+    async fn deserted(&self) {
+        loop {
+            let told = self.shared.deserted.notified();
+            if self.shared.streams.load(Ordering::SeqCst) == 0 {
+                return;
             }
-        };
-        let ended = tokio::time::timeout_at(deadline, deserted).await;
-        tracing::info!(
-            streams_left = self.shared.streams.load(Ordering::SeqCst),
-            in_time = ended.is_ok(),
-            "streams have been told to go"
-        );
+            told.await;
+        }
+    }
+
+    fn wake_streams(&self) {
+        self.all_served().iter().for_each(|served| served.place.router.wake_all());
     }
 
     /// A namespace to publish to or to read from.

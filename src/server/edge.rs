@@ -4,7 +4,7 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpSocket},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::task::TaskTracker;
 
@@ -125,13 +125,15 @@ async fn drain(
     grace: Duration,
 ) -> usize {
     tracing::info!(connections = tasks.len(), ?grace, "draining");
+    let deadline = Instant::now() + grace;
     tasks.close();
-    if timeout(grace + LATE, broker.drain(grace)).await.is_err() {
-        tracing::warn!("live streams did not end within the grace time");
+    match broker.drain(grace).await {
+        0 => {}
+        streams => tracing::info!(streams, "the grace time is over: the streams that still deliver are ended"),
     }
     readiness.end_watches().await;
     connections.closing.cancel();
-    if timeout(grace, tasks.wait()).await.is_ok() {
+    if timeout_at(deadline + LATE, tasks.wait()).await.is_ok() {
         tracing::info!("drained: every call ended by itself");
         return 0;
     }

@@ -13,15 +13,12 @@ use std::{
 use tilde::{
     broker::{Config, LiveStream, Subscribe},
     clock::Clock,
-    engine::{Batch, Engine, LogSettings},
-    model::{Durability, Namespace, NamespaceName, Position, Reason, Sequence, limits},
+    model::{NamespaceName, Position, Reason, Sequence},
 };
 use tokio::time::Instant;
 use tokio_stream::Stream;
 
-use super::support::{
-    Setup, earliest, event, is_silent, last_word, messages, numbers, open, publish, rest, subscribe, texts,
-};
+use super::support::{Setup, earliest, event, is_silent, last_word, messages, numbers, open, rest, subscribe, texts};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -186,52 +183,6 @@ async fn max_messages_and_stop_at_end_end_the_stream() {
     let (mut stream, _) = fixture.subscribe(Subscribe { max_messages: 2, ..subscribe(&["t"]) }).await;
     fixture.publish_many("t", 5).await;
     assert_eq!(texts(&rest(&mut stream).await), numbers(2));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_draining_broker_says_so_delivers_on_and_ends() {
-    let fixture = open().await;
-    let (mut stream, _) = fixture.subscribe(subscribe(&["~"])).await;
-    assert!(is_silent(&mut stream).await);
-    let broker = fixture.broker.clone();
-    let start = Instant::now();
-    let drain = tokio::spawn(async move { broker.drain(2 * SECOND).await });
-    let closing = event(&mut stream).await.closing.expect("the stream is told");
-    assert_eq!(closing.grace, 2 * SECOND);
-    assert!((SECOND..3 * SECOND).contains(&closing.reconnect_delay));
-
-    let refusal = fixture.broker.publish(publish("t", "late")).await.unwrap_err();
-    assert_eq!(refusal.reason(), Reason::Draining);
-    assert!(refusal.retry_delay().is_some());
-    let refusal = fixture.broker.publish_batch(vec![Ok(publish("t", "late"))], false).await.unwrap_err();
-    assert_eq!(refusal.reason(), Reason::Draining);
-    assert_eq!(fixture.refusal(subscribe(&["~"])).await.reason(), Reason::Draining);
-
-    // What was on its way to the log is still delivered.
-    assert!(is_silent(&mut stream).await);
-    let name = NamespaceName::default();
-    let log = fixture.engine.log(&name, LogSettings::from(&Namespace::new(name.clone()))).await.unwrap();
-    let mut batch = Batch::new(Durability::Memory);
-    batch.push(&publish("t", "last").message, limits::MESSAGE_BYTES, None).unwrap();
-    log.append(batch).await.unwrap().remove(0).unwrap();
-    assert_eq!(texts([&event(&mut stream).await]), ["last"]);
-    let word = last_word(&mut stream).await;
-    assert_eq!((word.reason(), start.elapsed()), (Reason::Draining, 2 * SECOND));
-    assert_eq!(word.metadata()[0].0, "cursor");
-    drain.await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_drain_ends_as_soon_as_the_streams_have_gone() {
-    let fixture = open().await;
-    let (mut stream, _) = fixture.subscribe(subscribe(&["~"])).await;
-    let broker = fixture.broker.clone();
-    let start = Instant::now();
-    let drain = tokio::spawn(async move { broker.drain(60 * SECOND).await });
-    assert!(event(&mut stream).await.closing.is_some());
-    drop(stream);
-    drain.await.unwrap();
-    assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tilde::{
     broker::{Broker, Config, Event, LiveStream, Publish, Published, Subscribe},
     clock::ManualClock,
-    engine::memory::MemoryEngine,
+    engine::{Engine, memory::MemoryEngine},
     model::{
         Durability, LagPolicy, Message, NamespaceName, PatternSet, Payload, Position, Records, Result, Sequence,
         Timestamp, Topic,
@@ -37,10 +37,15 @@ impl Default for Setup {
 
 impl Setup {
     pub async fn open(self) -> Fixture {
+        self.open_over(|engine| engine).await
+    }
+
+    /// With something between the broker and the memory engine.
+    pub async fn open_over(self, wrap: impl FnOnce(Arc<MemoryEngine>) -> Arc<dyn Engine>) -> Fixture {
         let clock = Arc::new(ManualClock::new(Timestamp::from_nanos(1_800_000_000_000_000_000), 7));
         let engine = MemoryEngine::pretending(clock.clone(), self.strongest).with_tail_bytes(self.tail_bytes);
         let (engine, metrics) = (Arc::new(engine), Arc::new(Metrics::default()));
-        let broker = Broker::open(engine.clone(), clock.clone(), metrics.clone(), self.config).await.unwrap();
+        let broker = Broker::open(wrap(engine.clone()), clock.clone(), metrics.clone(), self.config).await.unwrap();
         Fixture { broker, engine, clock, metrics }
     }
 }
