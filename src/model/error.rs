@@ -77,6 +77,7 @@ reasons! {
     StorageFull = "STORAGE_FULL", Exhausted, "There is no room on the broker's disk.";
     SlowConsumer = "SLOW_CONSUMER", Exhausted, "Cut for lag, as the stream asked for.";
     Draining = "DRAINING", Unavailable, "The broker is stopping.";
+    EngineUnreachable = "ENGINE_UNREACHABLE", Unavailable, "The engine can take nothing just now.";
     StorageFailed = "STORAGE_FAILED", Unavailable, "The broker's disk failed; it takes nothing more.";
     StorageCorrupt = "STORAGE_CORRUPT", Internal, "Stored bytes are not what was written.";
     Internal = "INTERNAL", Internal, "A fault of the broker.";

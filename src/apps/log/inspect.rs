@@ -135,6 +135,7 @@ impl<'a> Segment<'a> {
                 IndexState::Right => "right",
                 IndexState::Missing => "none",
                 IndexState::Stale => "stale",
+                IndexState::Ahead => "ahead",
                 IndexState::Wrong => "wrong",
             },
         }

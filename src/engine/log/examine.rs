@@ -121,6 +121,8 @@ pub enum IndexState {
     Missing,
     /// It says what the last segment held when it was closed once: it is built anew at opening.
     Stale,
+    /// It knows of messages that the last segment no longer holds: the end of the file is gone.
+    Ahead,
     /// It does not say what the segment holds, or cannot be read.
     Wrong,
 }
@@ -297,6 +299,9 @@ impl Head {
             (None, ..) => IndexState::Missing,
             (Some(bytes), Some(header), Some(survey)) => match Index::decode(bytes, header.identity) {
                 Some(index) if index == survey.index || !survey.holes.is_empty() => IndexState::Right,
+                Some(index) if next.is_none() && index.summary().last > survey.index.summary().last => {
+                    IndexState::Ahead
+                }
                 Some(index) if next.is_none() && index.summary().end != survey.end => IndexState::Stale,
                 _ => IndexState::Wrong,
             },
@@ -307,7 +312,7 @@ impl Head {
             None => survey
                 .as_ref()
                 .zip(header.as_ref())
-                .map_or(State::Damaged, |(survey, header)| end(survey, header, self.length)),
+                .map_or(State::Damaged, |(survey, header)| end(survey, header, self.length, index)),
         };
         Ok(Examined { first: self.first, length: self.length, header, fault, survey, state, index })
     }
@@ -327,21 +332,25 @@ impl Head {
 }
 
 /// How the last segment ends. A crash takes nothing from its file's length, which was there before its first block.
-fn end(survey: &Survey, header: &Header, length: u64) -> State {
+fn end(survey: &Survey, header: &Header, length: u64, index: IndexState) -> State {
     if survey.unreadable || survey.junk && length < header.size {
         return State::Damaged;
     }
     let tear = survey.holes.first().map(|hole| hole.range.start);
     if tear.is_none() && !survey.junk {
-        return if survey.closed { State::Closed } else { State::Open };
+        return match index {
+            IndexState::Ahead => State::Damaged,
+            _ if survey.closed => State::Closed,
+            _ => State::Open,
+        };
     }
     let (before, behind) = survey.runs.split_at(match tear {
         Some(tear) => survey.runs.partition_point(|run| run.range.start < tear),
         None => survey.runs.len(),
     });
     let last = before.iter().map(|run| run.last).max().unwrap_or_default().max(header.previous);
-    // A later block says whether what is missing was on stable storage: then no crash took it.
-    match behind.iter().any(|run| run.synced_through > last) {
+    // A later block, or the index, says whether what is missing was on stable storage: then no crash took it.
+    match index == IndexState::Ahead || behind.iter().any(|run| run.synced_through > last) {
         true => State::Damaged,
         false => State::Torn,
     }

@@ -185,6 +185,10 @@ impl Judge<'_> {
                 let what = "what follows is not what was written";
                 self.find(Kind::Damage, Some(survey.end), Some(lost), what);
             }
+            _ if self.segment.index == IndexState::Ahead => {
+                let what = "its end was cut off: the index beside it knows of more";
+                self.find(Kind::Damage, Some(survey.end), Some(lost), what);
+            }
             _ if self.segment.was_sealed() => {
                 let what = "it was sealed because another file followed, which is missing";
                 self.find(Kind::Damage, None, Some(lost), what);

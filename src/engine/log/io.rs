@@ -13,7 +13,7 @@ pub trait LogIo: Send + Sync + 'static {
     /// The names in a directory, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
-    /// Makes a directory and those above it. No error if it is there.
+    /// Makes a directory and those above it, durably. No error if it is there.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Removes a directory and all that it holds.
@@ -68,7 +68,16 @@ impl LogIo for Disk {
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(dir)
+        match std::fs::create_dir(dir) {
+            // Its name is an entry of the directory above.
+            Ok(()) => self.sync_dir(above(dir)),
+            Err(_) if dir.is_dir() => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.create_dir(above(dir))?;
+                self.create_dir(dir)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
@@ -99,6 +108,11 @@ impl LogIo for Disk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
     }
+}
+
+/// The directory that holds `path`.
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The machine's disk for whoever only looks: nothing can be changed, and no right to change anything is needed.
@@ -172,6 +186,12 @@ impl LogFile for File {
     fn len(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
+}
+
+/// Whether an error says that no more files can be open at the same time.
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Whether an error says that there is no room.

@@ -5,7 +5,7 @@ use std::{
     io,
     sync::{Arc, Condvar, Mutex},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
@@ -74,10 +74,14 @@ impl Pool {
     }
 
     fn keep(&self, every: Duration, all: &AllLogs) {
-        while let Some(next) = self.keeper.next(Some(every)) {
+        let mut due = Instant::now() + every;
+        while let Some(next) = self.keeper.next(Some(due)) {
             match next {
                 Next::Log(log) => log.tend(),
-                Next::Nothing => all().iter().for_each(|log| log.tend()),
+                Next::Due => {
+                    all().iter().for_each(|log| log.tend());
+                    due = Instant::now() + every;
+                }
             }
         }
     }
@@ -100,14 +104,14 @@ impl Driver for Pool {
 /// What a thread finds in its queue.
 enum Next {
     Log(Arc<StoredLog>),
-    Nothing,
+    Due,
 }
 
 impl Next {
     fn log(self) -> Option<Arc<StoredLog>> {
         match self {
             Next::Log(log) => Some(log),
-            Next::Nothing => None,
+            Next::Due => None,
         }
     }
 }
@@ -123,10 +127,14 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Waits for a log, or for `most`. None when the pool has stopped.
-    fn next(&self, most: Option<Duration>) -> Option<Next> {
+    /// Waits for a log, or until `due`, which comes first however many logs wait. None when the pool has stopped.
+    fn next(&self, due: Option<Instant>) -> Option<Next> {
         let mut waiting = self.lock();
         loop {
+            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) && !waiting.stopped {
+                return Some(Next::Due);
+            }
             if let Some(log) = waiting.logs.pop_front() {
                 return Some(Next::Log(log));
             }
@@ -134,16 +142,10 @@ impl Queue {
                 return None;
             }
             let poisoned = "nobody panics while holding the queue";
-            match most {
-                None => waiting = self.changed.wait(waiting).expect(poisoned),
-                Some(most) => {
-                    let (held, timeout) = self.changed.wait_timeout(waiting, most).expect(poisoned);
-                    waiting = held;
-                    if timeout.timed_out() && waiting.logs.is_empty() && !waiting.stopped {
-                        return Some(Next::Nothing);
-                    }
-                }
-            }
+            waiting = match left {
+                None => self.changed.wait(waiting).expect(poisoned),
+                Some(left) => self.changed.wait_timeout(waiting, left).expect(poisoned).0,
+            };
         }
     }
 

@@ -79,6 +79,9 @@ impl Segments {
         effort: &mut u64,
         page: &mut Page,
     ) -> Result<Flow> {
+        if cached_only && !self.has_index(segment) {
+            return Ok(Flow::Uncached);
+        }
         let mut least = 0;
         loop {
             let stretches = self.stretches(segment, page.next, least, query.patterns, AHEAD)?;

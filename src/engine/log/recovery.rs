@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::{
     Verify,
     frame::{self, Frame},
-    index::Builder,
+    index::{Builder, Index, Summary},
     io::LogFile,
     segment::{self, Header, Walk},
     segments::{Body, Segment, Segments, corrupt},
@@ -181,6 +181,7 @@ impl Recovery<'_> {
         let file = self.segments.io.open(&path).map_err(|error| self.failed(&error))?;
         // A clean stop leaves an index; it counts if nothing was written since.
         let stored = self.segments.load_index(&Segment::new(header, Body::Stored(Default::default())));
+        let known = stored.as_ref().map(Index::summary);
         let mut scan = Scan::new(self, header, &*file, stored.is_none());
         scan.run().map_err(|error| self.failed(&error))??;
         if let Some(index) = stored {
@@ -192,9 +193,16 @@ impl Recovery<'_> {
             }
         }
         let end = scan.end;
+        if let Some(known) = known {
+            self.check_end(&known, &scan)?;
+        }
         let untouched = scan.walk.rest_is_zero().map_err(|error| self.failed(&error))?;
         let clean = untouched && scan.closed.is_some();
         if !untouched {
+            // No crash takes anything from a file's length, which was there before its first block.
+            if file.len().map_err(|error| self.failed(&error))? < header.size {
+                return Err(corrupt(&self.segments.name, header.first, end));
+            }
             self.cut(&*file, header, end, scan.last)?;
         }
         if !clean {
@@ -217,6 +225,20 @@ impl Recovery<'_> {
         Ok(Origin { log: header.log, next, last, last_time, resume: clean.then_some(end) })
     }
 
+    /// Holds the segment that was written last against the index beside it, which knows nothing but what was on stable
+    /// storage: it is stored when the log is closed, or when another segment follows.
+    fn check_end(&self, known: &Summary, scan: &Scan<'_>) -> Result<()> {
+        if known.last > scan.last {
+            return Err(corrupt(&self.segments.name, scan.header.first, scan.end));
+        }
+        if known.last == scan.last && known.end == scan.end && scan.closed.is_none() {
+            return Err(
+                self.refuse(scan.header.first, "it was sealed because another file followed, which is missing".into())
+            );
+        }
+        Ok(())
+    }
+
     /// Cuts a torn tail off, once it is sure that it is one: no later block may say that it was synced.
     fn cut(&self, file: &dyn LogFile, header: Header, end: u64, last: Sequence) -> Result<()> {
         let mut walk = Walk::new(file, header.seed(), end, CHUNK);
@@ -236,7 +258,7 @@ impl Recovery<'_> {
     /// The publish time of the last record, in this segment or before.
     fn last_time(&self, scan: &Scan<'_>) -> Timestamp {
         let before = self.segments.list().last().map_or(Timestamp::EPOCH, |segment| segment.summary().last_time);
-        scan.builder.summary().last_time.max(before)
+        scan.last_time.max(before)
     }
 
     fn failed(&self, error: &io::Error) -> Error {
@@ -249,7 +271,11 @@ impl Recovery<'_> {
     fn refuse(&self, first: Sequence, why: String) -> Error {
         let file = segment::path("".as_ref(), first);
         let name = &self.segments.name;
-        let message = format!("namespace {name}: {}: {why}. Restore the file from a copy", file.display());
+        let message = format!(
+            "namespace {name}: {}: {why}. Look at it with `tilde log verify`, restore the file from a copy, or give up \
+             what is lost with `tilde log repair`",
+            file.display()
+        );
         Error::new(Reason::StorageCorrupt, message)
     }
 }
@@ -266,6 +292,8 @@ struct Scan<'a> {
     end: u64,
     last: Sequence,
     closed: Option<Sequence>,
+    // Publish time of the last record; a closing block tells it also where retention took the record.
+    last_time: Timestamp,
 }
 
 impl<'a> Scan<'a> {
@@ -280,6 +308,7 @@ impl<'a> Scan<'a> {
             end: segment::BLOCKS,
             last: Sequence::ZERO,
             closed: None,
+            last_time: Timestamp::EPOCH,
         }
     }
 
@@ -294,6 +323,7 @@ impl<'a> Scan<'a> {
                 return Ok(Err(corrupt(name, self.header.first, offset)));
             }
             self.closed = frame.closing.then_some(frame.first);
+            self.last_time = self.last_time.max(frame.time);
             if frame.closing {
                 self.builder.skip(self.end);
                 offset = self.end;

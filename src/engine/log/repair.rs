@@ -187,7 +187,7 @@ impl Planner<'_> {
         if header.previous != previous {
             self.steps.push(Step::Relink { header: Header { previous, ..header } });
         }
-        if segment.index == IndexState::Wrong {
+        if matches!(segment.index, IndexState::Wrong | IndexState::Ahead) {
             self.steps.push(Step::RemoveIndex { first: segment.first });
         }
         let last = segment.runs().iter().map(|run| run.last).max().unwrap_or_default();

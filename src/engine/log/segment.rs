@@ -227,8 +227,9 @@ impl<'a> Walk<'a> {
         bytes.truncate(read);
         for at in 1..bytes.len() {
             let Some(frame) = Frame::parse(&bytes[at..]) else { continue };
-            let whole = bytes.get(at..at + frame.size()).is_some_and(|block| Frame::verify(self.seed, block));
-            if whole && frame.synced_through >= sequence {
+            let says_so = frame.synced_through >= sequence;
+            let whole = || bytes.get(at..at + frame.size()).is_some_and(|block| Frame::verify(self.seed, block));
+            if says_so && whole() {
                 return Ok(Some(self.offset + at as u64));
             }
         }

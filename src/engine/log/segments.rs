@@ -78,6 +78,14 @@ impl Segments {
         *list = Arc::new(changed);
     }
 
+    /// Whether a segment's index is in memory.
+    pub fn has_index(&self, segment: &Segment) -> bool {
+        match &*segment.body() {
+            Body::Live(_) | Body::Sealed(_) => true,
+            Body::Stored(_) => self.indexes.get(segment.header.identity).is_some(),
+        }
+    }
+
     /// A segment's index, from memory or from disk; built anew where the stored one is missing or wrong. None of the
     /// segment that is being written.
     pub fn index(&self, segment: &Segment) -> Result<Option<Arc<Index>>> {

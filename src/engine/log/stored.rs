@@ -71,6 +71,8 @@ pub struct StoredLog {
     closed: OnceLock<Error>,
     // Held by whoever does what can wait: a log that is closed is left alone, as its files may be another's by then.
     tending: Mutex<()>,
+    // Held while purge marks change, so that none is lost.
+    marking: tokio::sync::Mutex<()>,
     // When the writer last had something to do; wall time, in nanoseconds.
     used: AtomicI64,
 }
@@ -106,6 +108,7 @@ impl StoredLog {
             settings: Mutex::new(settings),
             closed: OnceLock::new(),
             tending: Mutex::default(),
+            marking: tokio::sync::Mutex::default(),
             used: AtomicI64::new(now.nanos()),
             shared,
         }))
@@ -115,6 +118,7 @@ impl StoredLog {
     pub fn drive(&self) -> bool {
         let mut writer = self.writer.lock().expect("the writer does not panic");
         self.used.store(self.shared.clock.now().nanos(), Ordering::Relaxed);
+        writer.configure(&self.settings());
         let mut left = writer.is_behind();
         for _ in 0..ROUNDS {
             let submissions = std::mem::take(&mut *self.lock_pending());
@@ -164,9 +168,10 @@ impl StoredLog {
         }
         let _tending = self.lock_tending();
         while self.drive() {}
-        self.writer.lock().expect("the writer does not panic").rest()?;
+        let rests = self.writer.lock().expect("the writer does not panic").rest()?;
         self.store_indexes();
-        if let Err(error) = self.segments.store_live_index() {
+        // Beside a segment that was not closed, an index says that another one follows.
+        if rests && let Err(error) = self.segments.store_live_index() {
             tracing::warn!(namespace = %self.segments.name, %error, "an index could not be stored");
         }
         Ok(())
@@ -200,7 +205,7 @@ impl StoredLog {
         let made = prepare_next(&self.segments, wanted);
         let mut prepared = self.prepared.lock().expect("nobody panics while holding it");
         *prepared = match made {
-            Ok(file) => Preparation::Ready(file, wanted),
+            Ok(()) => Preparation::Ready(wanted),
             Err(error) => {
                 // The writer tries by itself when it needs one, and says so if it cannot.
                 tracing::warn!(namespace = %self.segments.name, %error, "no segment could be zeroed ahead");
@@ -220,7 +225,7 @@ impl StoredLog {
 
     /// Removes the segments that are too old or too many.
     fn retain(&self) -> Result<()> {
-        let settings = *self.settings.lock().expect("nobody panics while holding it");
+        let settings = self.settings();
         let now = self.shared.clock.now();
         let list = self.segments.list();
         if retention::is_stale(&list, &settings, now) {
@@ -241,7 +246,7 @@ impl StoredLog {
         }
         // Whoever drives it at this moment is not idle.
         match self.writer.try_lock() {
-            Ok(mut writer) => writer.rest(),
+            Ok(mut writer) => writer.rest().map(drop),
             Err(_) => Ok(()),
         }
     }
@@ -253,6 +258,10 @@ impl StoredLog {
         for submission in self.lock_pending().drain(..) {
             let _ = submission.answer.send(Err(error.clone()));
         }
+    }
+
+    fn settings(&self) -> LogSettings {
+        *self.settings.lock().expect("nobody panics while holding it")
     }
 
     fn lock_pending(&self) -> std::sync::MutexGuard<'_, Vec<Submission>> {
@@ -375,8 +384,8 @@ impl Log for StoredLog {
     }
 
     fn configure(&self, settings: LogSettings) {
+        // The writer looks before it writes: it may be waiting for the disk just now.
         *self.settings.lock().expect("nobody panics while holding it") = settings;
-        self.writer.lock().expect("the writer does not panic").configure(&settings);
     }
 }
 
@@ -421,6 +430,7 @@ impl StoredLog {
     /// Hides what matches, durably.
     async fn mark(&self, pattern: Pattern, through: Sequence) -> Result<()> {
         let key = marks_key(&self.segments.name);
+        let _marking = self.marking.lock().await;
         loop {
             let version = self.shared.state.get(&key)?.map_or(0, |value| value.version);
             let mut marks = PurgeMarks::clone(&self.tail.marks());

@@ -16,7 +16,7 @@ use super::{
     draft::{Draft, Known, Submission},
     frame::{self, Frame},
     index::Builder,
-    io::{LogFile, is_full},
+    io::{LogFile, is_full, is_out_of_files},
     recovery::Recovered,
     segment::{self, Header},
     segments::{Body, Segment, Segments},
@@ -76,8 +76,8 @@ pub enum Preparation {
     Wanted(u64),
     /// It is being made.
     Making,
-    /// It is ready.
-    Ready(Box<dyn LogFile>, u64),
+    /// It is ready, under its name that does not count yet.
+    Ready(u64),
 }
 
 /// Where a writer begins: what recovery found.
@@ -247,19 +247,22 @@ impl Writer {
 
     /// Writes bytes where the next block goes.
     fn put(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
-        let (file, offset) = self.place()?;
+        let (file, offset, size) = self.place()?;
         if let Err(error) = file.write_at(bytes, offset) {
-            // What was written in part must never pass for a block.
-            let _ = file.write_at(&[0; frame::HEADER], offset);
-            return Err(self.trouble("write", &error));
+            // What was written in part must never pass for a block, nor for damage behind the last one.
+            let erased = file.set_len(offset).and_then(|()| file.set_len(size)).and_then(|()| file.sync());
+            return Err(match erased {
+                Ok(()) => self.trouble("write", &error),
+                Err(error) => Trouble::Poisoned(self.poison("erase what was written in part", &error)),
+            });
         }
         let active = self.active.as_mut().expect("it has a place");
         active.offset = Some(offset + bytes.len() as u64);
         Ok(())
     }
 
-    /// Where the next block goes, opened again if the log rested.
-    fn place(&mut self) -> Result<(&dyn LogFile, u64), Trouble> {
+    /// Where the next block goes, opened again if the log rested: file, offset, and the size of the file.
+    fn place(&mut self) -> Result<(&dyn LogFile, u64, u64), Trouble> {
         let opened = match self.active.as_ref() {
             Some(active) if active.file.is_none() => {
                 Some(self.segments.io.open(&active.segment.path(&self.segments.dir)))
@@ -276,7 +279,7 @@ impl Writer {
         }
         let active = self.active.as_ref().expect("only asked for where there is room");
         let file = active.file.as_deref().expect("opened above");
-        Ok((file, active.offset.expect("only asked for where there is room")))
+        Ok((file, active.offset.expect("only asked for where there is room"), active.segment.header.size))
     }
 
     /// Makes the records that were written durable, if they are not yet.
@@ -351,16 +354,17 @@ impl Writer {
 
     /// A file for a new segment: the one that was prepared if it is large enough, else one made now.
     fn new_file(&mut self, least: u64) -> io::Result<(Box<dyn LogFile>, &'static str, u64)> {
+        let (io, dir) = (&*self.segments.io, &*self.segments.dir);
         let mut prepared = self.prepared.lock().expect("nobody panics while holding it");
-        if let Preparation::Ready(_, size) = *prepared
+        if let Preparation::Ready(size) = *prepared
             && size >= least
-            && let Preparation::Ready(file, size) = std::mem::take(&mut *prepared)
         {
+            let file = io.open(&dir.join(segment::PREPARED))?;
+            *prepared = Preparation::Idle;
             return Ok((file, segment::PREPARED, size));
         }
         drop(prepared);
         let size = self.next_size().max(least.next_power_of_two());
-        let (io, dir) = (&*self.segments.io, &*self.segments.dir);
         let file = match size <= ZEROED_HERE {
             true => segment::prepare(io, dir, segment::UNFINISHED, size, size as usize)?,
             false => segment::reserve(io, dir, segment::UNFINISHED, size)?,
@@ -419,18 +423,21 @@ impl Writer {
         }
     }
 
-    /// Puts the log to rest: everything on stable storage, a closing block that says so, no open file.
-    pub fn rest(&mut self) -> Result<(), Error> {
+    /// Puts the log to rest: everything on stable storage, a closing block that says so, no open file. Answers whether
+    /// it rests; if not, it opens as after a crash, and nothing is lost.
+    pub fn rest(&mut self) -> Result<bool, Error> {
         let segment = match &self.active {
             Some(Active { segment, file: Some(_), .. }) if self.poisoned.is_none() => segment.clone(),
-            _ => return Ok(()),
+            // It rests already, unless a crash left it without a place for the next block.
+            active => {
+                return Ok(active.as_ref().is_some_and(|active| active.offset.is_some()) && self.poisoned.is_none());
+            }
         };
         self.sync()?;
         let bytes = Frame::closing(self.next, self.last, self.last_time).encode(segment.header.seed());
         match self.put(&bytes) {
             Ok(()) => {}
-            // Without the closing block the log opens as after a crash; nothing is lost.
-            Err(Trouble::Refused(_)) => return Ok(()),
+            Err(Trouble::Refused(_)) => return Ok(false),
             Err(Trouble::Poisoned(error)) => return Err(error),
         }
         self.force()?;
@@ -438,7 +445,7 @@ impl Writer {
         active.file = None;
         let end = active.offset.expect("a block was just put there");
         segment.grow(|builder| builder.skip(end));
-        Ok(())
+        Ok(true)
     }
 
     /// Tells everybody who is left that nothing can be taken.
@@ -448,12 +455,18 @@ impl Writer {
         }
     }
 
-    /// What an error of the disk means. A full disk is a refusal; everything else ends the log.
+    /// What an error of the disk means. What can pass is a refusal; everything else ends the log.
     fn trouble(&mut self, what: &'static str, error: &io::Error) -> Trouble {
         if is_full(error) {
             tracing::warn!(namespace = %self.segments.name, what, "the disk is full: publishes are refused");
             let message = "the broker's disk is full: nothing was taken; try again when there is room";
             return Trouble::Refused(Error::new(Reason::StorageFull, message).retry_after(Duration::from_secs(5)));
+        }
+        if is_out_of_files(error) {
+            tracing::warn!(namespace = %self.segments.name, what, %error, "publishes are refused until files are closed");
+            let message = "the broker has as many files open as it may: nothing was taken; try again soon, and raise \
+                           its limit of open files";
+            return Trouble::Refused(Error::new(Reason::EngineUnreachable, message));
         }
         Trouble::Poisoned(self.poison(what, error))
     }
@@ -473,7 +486,7 @@ impl Writer {
 }
 
 /// Makes the file that the next segment will use.
-pub fn prepare_next(segments: &Segments, size: u64) -> io::Result<Box<dyn LogFile>> {
+pub fn prepare_next(segments: &Segments, size: u64) -> io::Result<()> {
     let dir: &Path = &segments.dir;
-    segment::prepare(&*segments.io, dir, segment::PREPARED, size, ZEROED_HERE as usize)
+    segment::prepare(&*segments.io, dir, segment::PREPARED, size, ZEROED_HERE as usize).map(drop)
 }

@@ -11,6 +11,8 @@ use std::{
 use tilde::engine::log::io::{LogFile, LogIo};
 
 const SECTOR: usize = 512;
+/// EMFILE.
+const TOO_MANY_FILES: i32 = 24;
 
 /// The disk. Clones are the same disk.
 #[derive(Clone, Default)]
@@ -29,6 +31,10 @@ struct State {
     broken_sync_from: Option<u64>,
     // Bytes that files may have together.
     room: Option<usize>,
+    // No write finds room, wherever it goes: as on a disk that never writes in place.
+    full: bool,
+    // No file can be opened, as the process has too many open.
+    crowded: bool,
 }
 
 #[derive(Clone)]
@@ -82,6 +88,10 @@ impl State {
             Some(cut) if self.operations == cut => Ok(Power::GoesOut),
             _ => Ok(Power::On),
         }
+    }
+
+    fn check_crowd(&self) -> io::Result<()> {
+        if self.crowded { Err(io::Error::from_raw_os_error(TOO_MANY_FILES)) } else { Ok(()) }
     }
 
     fn change_names(&mut self, change: NameChange) {
@@ -138,6 +148,24 @@ impl SimDisk {
     /// Files may have so many bytes together.
     pub fn limit(&self, bytes: Option<usize>) {
         self.lock().room = bytes;
+    }
+
+    /// No write finds room from now on, or all do. A part of each is written all the same.
+    pub fn fill(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    /// No file can be opened from now on, or all can.
+    pub fn crowd(&self, crowded: bool) {
+        self.lock().crowded = crowded;
+    }
+
+    /// Cuts a file off.
+    pub fn truncate(&self, path: &Path, length: usize) {
+        let mut state = self.lock();
+        let file = state.find(path).unwrap();
+        state.files[file].now.truncate(length);
+        state.files[file].durable.truncate(length);
     }
 
     /// What a machine finds after the power was out: `chance` decides what of the unsynced was kept.
@@ -212,6 +240,7 @@ impl LogIo for SimDisk {
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
         let mut state = self.lock();
+        state.check_crowd()?;
         state.operate()?;
         let file = state.files.len();
         state.files.push(File::default());
@@ -220,7 +249,9 @@ impl LogIo for SimDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
-        let file = self.lock().find(path)?;
+        let state = self.lock();
+        state.check_crowd()?;
+        let file = state.find(path)?;
         Ok(Box::new(SimFile { disk: self.clone(), file }))
     }
 
@@ -274,6 +305,16 @@ impl SimFile {
             Change::Length(length) => (*length as usize).saturating_sub(before),
         };
         if grows > 0 && state.room.is_some_and(|room| state.used() + grows > room) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if state.full
+            && let Change::Write(offset, mut bytes) = change
+        {
+            bytes.truncate(bytes.len() / 2);
+            let change = Change::Write(offset, bytes);
+            let file = &mut state.files[self.file];
+            change.apply(&mut file.now);
+            file.changes.push(change);
             return Err(io::ErrorKind::StorageFull.into());
         }
         let change = match (power, change) {

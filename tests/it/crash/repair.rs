@@ -1,6 +1,6 @@
 //! A repair keeps whatever was not damaged, wherever the power is cut, and numbering never goes back.
 
-use tilde::engine::log::{examine::Examination, finding::Lost, io::LogIo, repair::Plan};
+use tilde::engine::log::{examine::Examination, finding::Lost, repair::Plan};
 
 use super::*;
 
