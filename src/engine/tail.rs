@@ -111,9 +111,9 @@ impl Tail {
         self.marks.read().expect("nobody panics while holding the marks").clone()
     }
 
-    /// Replaces what was purged.
-    pub fn set_marks(&self, marks: PurgeMarks) {
-        *self.marks.write().expect("nobody panics while holding the marks") = Arc::new(marks);
+    /// Changes what was purged.
+    pub fn change_marks(&self, change: impl FnOnce(&mut PurgeMarks)) {
+        change(Arc::make_mut(&mut *self.marks.write().expect("nobody panics while holding the marks")));
     }
 }
 

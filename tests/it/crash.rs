@@ -451,7 +451,7 @@ fn the_end_of_a_file_that_is_gone_is_found_and_named() {
         disk.truncate(segments.last().unwrap(), cut);
         // Only the closing block can be missed: nothing that was published goes with it.
         match Rig::open(&disk, 14) {
-            Ok(rig) => assert_eq!(rig.read_all(), all, "cut at {cut}"),
+            Ok(rig) => assert!(rig.read_all() == all, "cut at {cut}"),
             Err(error) => {
                 assert_eq!(error.reason(), Reason::StorageCorrupt);
                 found += 1;

@@ -325,8 +325,10 @@ impl Head {
             identity,
             first: self.first,
             size: self.length.max(SIZE_MOST),
-            // Believed if it can be true: it tells whether files before this one are missing.
-            previous: Some(self.guess.previous).filter(|told| (lowest..self.first).contains(told)).unwrap_or(lowest),
+            // Believed if it can be true: it tells whether files before this one are missing. If not, they may be.
+            previous: Some(self.guess.previous)
+                .filter(|told| (lowest..self.first).contains(told))
+                .unwrap_or(self.first.previous()),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! A segment file: its name, its header, and walking over its blocks. Never decides what a broken one means.
 //!
 //! Version 1 of the header, little endian, in the first 4,096 bytes (a page that no block shares, so that writing
-//! blocks never rewrites it): `TILDESEG`, version, crc32c of what follows, then log, identity, first sequence, size,
-//! last sequence of the segment before, each eight bytes.
+//! blocks never rewrites it): `TILDESEG`, version, crc32c of the version and of what follows, then log, identity, first
+//! sequence, size, last sequence of the segment before, each eight bytes. In every version the first 56 bytes have this
+//! checksum, so that a later one is told from a damaged one.
 
 use std::{
     io,
@@ -51,7 +52,7 @@ impl Header {
         for (at, number) in numbers.into_iter().enumerate() {
             bytes[16 + 8 * at..24 + 8 * at].copy_from_slice(&number.to_le_bytes());
         }
-        let crc = crc32c::crc32c(&bytes[16..]);
+        let crc = checksum(&bytes);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
@@ -64,11 +65,11 @@ impl Header {
             return Ok(Err("it does not begin as a segment does".into()));
         }
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        if u32_at(12) != checksum(&bytes) {
+            return Ok(Err("its header does not match its checksum".into()));
+        }
         if u32_at(8) != VERSION {
             return Ok(Err(format!("it has version {}, this program reads {VERSION}", u32_at(8))));
-        }
-        if u32_at(12) != crc32c::crc32c(&bytes[16..]) {
-            return Ok(Err("its header does not match its checksum".into()));
         }
         Ok(Ok(Header::fields(&bytes)))
     }
@@ -86,8 +87,7 @@ impl Header {
         let mut bytes = [0; HEADER];
         file.read_at(&mut bytes, 0)?;
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-        let whole = bytes[0..8] == MAGIC && u32_at(12) == crc32c::crc32c(&bytes[16..]);
-        Ok(whole && (VERSION + 1..256).contains(&u32_at(8)))
+        Ok(bytes[0..8] == MAGIC && u32_at(12) == checksum(&bytes) && u32_at(8) > VERSION)
     }
 
     fn fields(bytes: &[u8; HEADER]) -> Header {
@@ -111,6 +111,11 @@ impl Header {
     pub fn ceiling(&self) -> Sequence {
         self.first.plus(self.size / record::LEAST as u64 + 1)
     }
+}
+
+/// Of a header's version, and of what follows the checksum.
+fn checksum(header: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&header[8..12]), &header[16..HEADER])
 }
 
 /// The file of the segment that begins at `first`.

@@ -93,7 +93,8 @@ impl StoredLog {
         let origin = recovered.origin;
         let segments = Arc::new(segments);
         let tail = Arc::new(Tail::new(origin.last, shared.tails.clone()));
-        tail.set_marks(load_marks(&*shared.state, &segments.name)?);
+        let marked = load_marks(&*shared.state, &segments.name)?;
+        tail.change_marks(|marks| *marks = marked);
         let writer = Writer::new(segments.clone(), tail.clone(), shared.clone(), settings, recovered);
         let prepared = writer.preparation();
         Ok(Arc::new_cyclic(|me| StoredLog {
@@ -442,7 +443,7 @@ impl StoredLog {
             };
             let bytes = serde_json::to_vec(&stored).expect("text and numbers are always JSON");
             if self.shared.state.put(&key, bytes, version).await?.is_some() {
-                self.tail.set_marks(marks);
+                self.tail.change_marks(|known| *known = marks);
                 return Ok(());
             }
         }

@@ -249,8 +249,9 @@ impl Writer {
     fn put(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
         let (file, offset, size) = self.place()?;
         if let Err(error) = file.write_at(bytes, offset) {
-            // What was written in part must never pass for a block, nor for damage behind the last one.
-            let erased = file.set_len(offset).and_then(|()| file.set_len(size)).and_then(|()| file.sync());
+            // What a full disk took in part must never pass for a block, nor for damage behind the last one.
+            let erase = || file.set_len(offset).and_then(|()| file.set_len(size)).and_then(|()| file.sync());
+            let erased = if is_full(&error) { erase() } else { Ok(()) };
             return Err(match erased {
                 Ok(()) => self.trouble("write", &error),
                 Err(error) => Trouble::Poisoned(self.poison("erase what was written in part", &error)),

@@ -17,7 +17,6 @@ use tokio_stream::StreamExt;
 /// A broker over the memory engine.
 pub struct Fixture {
     pub broker: Arc<Broker>,
-    pub engine: Arc<MemoryEngine>,
     pub clock: Arc<ManualClock>,
     pub metrics: Arc<Metrics>,
 }
@@ -44,9 +43,9 @@ impl Setup {
     pub async fn open_over(self, wrap: impl FnOnce(Arc<MemoryEngine>) -> Arc<dyn Engine>) -> Fixture {
         let clock = Arc::new(ManualClock::new(Timestamp::from_nanos(1_800_000_000_000_000_000), 7));
         let engine = MemoryEngine::pretending(clock.clone(), self.strongest).with_tail_bytes(self.tail_bytes);
-        let (engine, metrics) = (Arc::new(engine), Arc::new(Metrics::default()));
-        let broker = Broker::open(wrap(engine.clone()), clock.clone(), metrics.clone(), self.config).await.unwrap();
-        Fixture { broker, engine, clock, metrics }
+        let (engine, metrics) = (wrap(Arc::new(engine)), Arc::new(Metrics::default()));
+        let broker = Broker::open(engine, clock.clone(), metrics.clone(), self.config).await.unwrap();
+        Fixture { broker, clock, metrics }
     }
 }
 

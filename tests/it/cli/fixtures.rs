@@ -120,10 +120,25 @@ fn a_damaged_log_of_format_1_is_repaired() {
     assert_eq!(found.len(), 140);
 }
 
-/// Made the fixtures; to be run for a new format, with the directory's name changed.
+/// What this version writes is format 1, to the byte. With `TILDE_WRITE_FIXTURES` set it writes the fixtures anew: to
+/// be done for a new format, with the directory's name changed.
 #[tokio::test]
-#[ignore = "writes files into the source tree"]
-async fn write_the_fixtures() {
+async fn this_version_writes_format_1() {
+    let place = tempfile::tempdir().unwrap();
+    if std::env::var_os("TILDE_WRITE_FIXTURES").is_some() {
+        write(&fixtures()).await;
+    }
+    write(place.path()).await;
+    let (ours, theirs) = (segments(place.path(), "good"), segments(&fixtures(), "good"));
+    assert_eq!(ours.len(), theirs.len());
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert_eq!(ours.file_name(), theirs.file_name());
+        assert!(fs::read(ours).unwrap() == fs::read(theirs).unwrap(), "{} is another", ours.display());
+    }
+}
+
+/// Writes three logs below `root`.
+async fn write(root: &Path) {
     let place = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(Timestamp::from_nanos(TIME), 1));
     let config = Config { segment_min: 16 << 10, segment_max: 16 << 10, ..Config::default() };
@@ -140,22 +155,22 @@ async fn write_the_fixtures() {
         log.append(batch).await.unwrap();
         clock.advance(Duration::from_secs(1));
         if block * 10 == TORN {
-            keep(place.path(), "torn");
+            keep(place.path(), root, "torn");
         }
     }
     engine.close().await.unwrap();
-    keep(place.path(), "good");
-    keep(place.path(), "damaged");
+    keep(place.path(), root, "good");
+    keep(place.path(), root, "damaged");
     // The middle of a block in the second file; the end of the last block of the last file.
-    change(&segments("damaged")[1], |bytes| bytes[6_000] ^= 1);
-    change(segments("torn").last().unwrap(), |bytes| {
+    change(&segments(root, "damaged")[1], |bytes| bytes[6_000] ^= 1);
+    change(segments(root, "torn").last().unwrap(), |bytes| {
         let used = bytes.iter().rposition(|&byte| byte != 0).unwrap();
         bytes[used - 500..].fill(0);
     });
 }
 
-fn segments(name: &str) -> Vec<PathBuf> {
-    let files = fs::read_dir(fixtures().join(name).join("logs/default")).unwrap();
+fn segments(root: &Path, name: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(root.join(name).join("logs/default")).unwrap();
     let mut files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
     files.sort();
@@ -169,8 +184,8 @@ fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// Copies the log as it is at this moment.
-fn keep(place: &Path, name: &str) {
-    let to = fixtures().join(name).join("logs/default");
+fn keep(place: &Path, root: &Path, name: &str) {
+    let to = root.join(name).join("logs/default");
     let _ = fs::remove_dir_all(&to);
     fs::create_dir_all(&to).unwrap();
     for entry in fs::read_dir(place.join("logs/default")).unwrap() {

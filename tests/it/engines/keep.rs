@@ -26,6 +26,23 @@ pub async fn a_purge_hides_what_was_there(subject: Subject) {
     assert_eq!(texts(&subject.read_all(&*log, &["~", "$~"]).await), ["4"]);
 }
 
+pub async fn purges_at_the_same_time_all_count(subject: Subject) {
+    let log = subject.log().await;
+    for round in 0..10 {
+        let topics: Vec<_> = (0..8).map(|n| format!("{round}/{n}")).collect();
+        let messages: Vec<_> = topics.iter().map(|topic| message(topic, "gone")).collect();
+        subject.take(&*log, &messages).await;
+        let purges = topics.into_iter().map(|topic| {
+            let log = log.clone();
+            tokio::spawn(async move { log.purge(&Pattern::parse(&topic).unwrap(), None, false).await })
+        });
+        for purge in purges.collect::<Vec<_>>() {
+            assert_eq!(purge.await.unwrap().unwrap(), 1);
+        }
+        assert!(subject.read_all(&*log, &["~"]).await.is_empty(), "round {round}");
+    }
+}
+
 pub async fn a_purge_before_a_time_spares_what_is_newer(subject: Subject) {
     let log = subject.log().await;
     subject.take(&*log, &[message("t", "old")]).await;

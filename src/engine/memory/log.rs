@@ -1,5 +1,4 @@
-//! The memory engine: simple and obviously right, the reference that the others are held against. It serves tests, and
-//! `--engine memory`, where nothing survives the process. Never touches a disk.
+//! One namespace's messages in memory: everything under one lock. Never touches a disk.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -8,106 +7,20 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{
-    Appended, Batch, Block, Bounds, BoxFuture, Engine, Log, LogSettings, Outcome, Page, Query, Receipt, State, Tail,
-    TopicStats, Value,
-    dedup::{Dedup, IdHasher, MOST, Seen},
-    purge::PurgeMarks,
-    refusal,
-    tail::TailBudget,
-};
 use crate::{
     clock::Clock,
-    model::{Durability, Error, Gap, GapReason, LogId, NamespaceName, Pattern, Result, Sequence, Stamp, Timestamp},
+    engine::{
+        Appended, Batch, Block, Bounds, BoxFuture, Log, LogSettings, Outcome, Page, Query, Receipt, Tail, TopicStats,
+        dedup::{Dedup, IdHasher, MOST, Seen},
+        purge::PurgeMarks,
+        refusal,
+        tail::TailBudget,
+    },
+    model::{Durability, Error, Gap, GapReason, LogId, Pattern, Result, Sequence, Stamp, Timestamp},
 };
 
-/// Memory for the newest blocks. The logs hold the same blocks, so it costs nothing besides.
-const TAIL_BYTES: usize = 64 << 20;
-
-/// Keeps everything in memory.
-pub struct MemoryEngine {
-    clock: Arc<dyn Clock>,
-    strongest: Durability,
-    tails: Arc<TailBudget>,
-    logs: Mutex<HashMap<NamespaceName, Arc<MemoryLog>>>,
-    state: MemoryState,
-}
-
-impl MemoryEngine {
-    /// An empty one. Its answers are worth [`Durability::Memory`].
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        MemoryEngine::pretending(clock, Durability::Memory)
-    }
-
-    /// One that answers as if it kept up to `strongest`, to stand in for another engine in tests.
-    pub fn pretending(clock: Arc<dyn Clock>, strongest: Durability) -> Self {
-        MemoryEngine {
-            clock,
-            strongest,
-            tails: TailBudget::new(TAIL_BYTES),
-            logs: Mutex::default(),
-            state: MemoryState::default(),
-        }
-    }
-
-    /// With so many bytes for the newest blocks: for tests in which readers fall behind.
-    pub fn with_tail_bytes(mut self, most: usize) -> Self {
-        self.tails = TailBudget::new(most);
-        self
-    }
-
-    fn logs(&self) -> MutexGuard<'_, HashMap<NamespaceName, Arc<MemoryLog>>> {
-        self.logs.lock().expect("nobody panics while holding the logs")
-    }
-}
-
-impl Engine for MemoryEngine {
-    fn name(&self) -> &'static str {
-        "memory"
-    }
-
-    fn strongest(&self) -> Durability {
-        self.strongest
-    }
-
-    fn log<'a>(&'a self, name: &'a NamespaceName, settings: LogSettings) -> BoxFuture<'a, Result<Arc<dyn Log>>> {
-        Box::pin(async move {
-            let mut logs = self.logs();
-            let made = || Arc::new(MemoryLog::new(self, settings));
-            Ok(logs.entry(name.clone()).or_insert_with(made).clone() as Arc<dyn Log>)
-        })
-    }
-
-    fn remove<'a>(&'a self, name: &'a NamespaceName) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            if let Some(log) = self.logs().remove(name) {
-                log.kept().refusal = Some(refusal::removed());
-            }
-            Ok(())
-        })
-    }
-
-    fn state(&self) -> &dyn State {
-        &self.state
-    }
-
-    /// Memory does not fail.
-    fn failed(&self) -> BoxFuture<'static, Error> {
-        Box::pin(std::future::pending())
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async {
-            for log in self.logs().values() {
-                log.kept().refusal = Some(refusal::closed());
-            }
-            Ok(())
-        })
-    }
-}
-
 /// One namespace's messages.
-struct MemoryLog {
+pub struct MemoryLog {
     id: LogId,
     clock: Arc<dyn Clock>,
     strongest: Durability,
@@ -133,13 +46,14 @@ struct Kept {
 }
 
 impl MemoryLog {
-    fn new(engine: &MemoryEngine, settings: LogSettings) -> Self {
+    /// An empty one. Its answers are worth `strongest` at most.
+    pub fn new(clock: Arc<dyn Clock>, strongest: Durability, tails: Arc<TailBudget>, settings: LogSettings) -> Self {
         MemoryLog {
-            id: LogId(engine.clock.random()),
-            clock: engine.clock.clone(),
-            strongest: engine.strongest,
+            id: LogId(clock.random()),
+            clock,
+            strongest,
             hasher: IdHasher::default(),
-            tail: Tail::new(Sequence::ZERO, engine.tails.clone()),
+            tail: Tail::new(Sequence::ZERO, tails),
             kept: Mutex::new(Kept {
                 settings,
                 blocks: VecDeque::new(),
@@ -154,6 +68,11 @@ impl MemoryLog {
         }
     }
 
+    /// Takes nothing any more, and answers with this.
+    pub fn refuse(&self, refusal: Error) {
+        self.kept().refusal = Some(refusal);
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().expect("nobody panics while holding what is kept")
     }
@@ -162,10 +81,7 @@ impl MemoryLog {
     fn retained(&self) -> MutexGuard<'_, Kept> {
         let mut kept = self.kept();
         if kept.retain(self.clock.now()) {
-            let mut marks = PurgeMarks::clone(&self.tail.marks());
-            if marks.forget_before(kept.first) {
-                self.tail.set_marks(marks);
-            }
+            self.tail.change_marks(|marks| marks.forget_before(kept.first));
         }
         kept
     }
@@ -400,7 +316,7 @@ impl Log for MemoryLog {
     ) -> BoxFuture<'a, Result<u64>> {
         Box::pin(async move {
             let kept = self.retained();
-            let mut marks = PurgeMarks::clone(&self.tail.marks());
+            let marks = self.tail.marks();
             let records = kept.blocks.iter().flat_map(|block| block.records());
             // Times never fall, so what was published before a time is what lies before a position.
             let old = records.take_while(|record| before.is_none_or(|before| record.publish_time() < before));
@@ -412,8 +328,7 @@ impl Log for MemoryLog {
                 }
             }
             if purged > 0 && !dry_run {
-                marks.add(pattern.clone(), through);
-                self.tail.set_marks(marks);
+                self.tail.change_marks(|marks| marks.add(pattern.clone(), through));
             }
             Ok(purged)
         })
@@ -421,98 +336,5 @@ impl Log for MemoryLog {
 
     fn configure(&self, settings: LogSettings) {
         self.kept().settings = settings;
-    }
-}
-
-/// Small values.
-#[derive(Default)]
-struct MemoryState(Mutex<Values>);
-
-#[derive(Default)]
-struct Values {
-    by_key: BTreeMap<String, Value>,
-    // One for all keys, so that a key that was removed and made again has another version.
-    version: u64,
-}
-
-impl MemoryState {
-    fn values(&self) -> MutexGuard<'_, Values> {
-        self.0.lock().expect("nobody panics while holding the values")
-    }
-}
-
-impl Values {
-    fn is_at(&self, key: &str, expected: u64) -> bool {
-        self.by_key.get(key).map_or(0, |value| value.version) == expected
-    }
-}
-
-impl State for MemoryState {
-    fn get(&self, key: &str) -> Result<Option<Value>> {
-        Ok(self.values().by_key.get(key).cloned())
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<(String, Value)>> {
-        let values = self.values();
-        let from = values.by_key.range(prefix.to_owned()..);
-        Ok(from.take_while(|(key, _)| key.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect())
-    }
-
-    fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, expected: u64) -> BoxFuture<'a, Result<Option<u64>>> {
-        Box::pin(async move {
-            let mut values = self.values();
-            if !values.is_at(key, expected) {
-                return Ok(None);
-            }
-            values.version += 1;
-            let version = values.version;
-            values.by_key.insert(key.to_owned(), Value { bytes, version });
-            Ok(Some(version))
-        })
-    }
-
-    fn delete<'a>(&'a self, key: &'a str, expected: u64) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async move {
-            let mut values = self.values();
-            let matches = expected != 0 && values.is_at(key, expected);
-            if matches {
-                values.by_key.remove(key);
-            }
-            Ok(matches)
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        clock::ManualClock,
-        model::{Message, Namespace, Payload, Reason, Topic, limits},
-    };
-
-    #[tokio::test]
-    async fn an_answer_is_worth_no_more_than_it_is() {
-        let clock = Arc::new(ManualClock::new(Timestamp::from_nanos(1), 1));
-        let answer = async |engine: MemoryEngine| {
-            let name = NamespaceName::default();
-            let log = engine.log(&name, LogSettings::from(&Namespace::new(name.clone()))).await.unwrap();
-            let mut batch = Batch::new(Durability::Synced);
-            let message = Message::new(Topic::parse("t").unwrap(), Payload::None);
-            batch.push(&message, limits::MESSAGE_BYTES, None).unwrap();
-            log.append(batch).await.unwrap().remove(0).unwrap().durability
-        };
-        assert_eq!(answer(MemoryEngine::new(clock.clone())).await, Durability::Memory);
-        assert_eq!(answer(MemoryEngine::pretending(clock, Durability::Synced)).await, Durability::Synced);
-    }
-
-    #[tokio::test]
-    async fn nothing_is_taken_after_the_end() {
-        let clock = Arc::new(ManualClock::new(Timestamp::from_nanos(1), 1));
-        let engine = MemoryEngine::new(clock);
-        let name = NamespaceName::default();
-        let log = engine.log(&name, LogSettings::from(&Namespace::new(name.clone()))).await.unwrap();
-        engine.close().await.unwrap();
-        assert_eq!(log.append(Batch::new(Durability::Memory)).await.unwrap_err().reason(), Reason::Draining);
     }
 }
