@@ -126,7 +126,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     remote::run(async {
         let mut interrupt = Interrupt::listen()?;
         let mut client = tokio::select! {
-            client = args.remote.messages() => client?,
+            client = args.remote.messages() => client.map_err(|fault| args.remote.failure(fault))?,
             () = interrupt.wait() => return Ok(()),
         };
         let mut reader = Reader::new(&args);
