@@ -49,13 +49,21 @@ pub fn full_url(text: &str) -> Result<String, String> {
     if !url.starts_with("http://") {
         return Err(format!("{text:?} cannot be reached: only http:// is spoken"));
     }
-    let uri = url.parse::<Uri>().ok();
-    let (host, port) = uri
-        .as_ref()
-        .filter(|uri| matches!(uri.path(), "" | "/") && uri.query().is_none() && !url.contains('@'))
-        .and_then(|uri| Some((uri.host()?, uri.port_u16().unwrap_or(DEFAULT_PORT))))
-        .ok_or_else(|| format!("{text:?} is no URL of a broker: write http://HOST:PORT"))?;
+    let wrong = || format!("{text:?} is no URL of a broker: write http://HOST:PORT");
+    let uri: Uri = url.parse().map_err(|_| wrong())?;
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return Err(wrong());
+    }
+    let (host, port) = host_and_port(&uri).ok_or_else(wrong)?;
     Ok(format!("http://{host}:{port}"))
+}
+
+fn host_and_port(uri: &Uri) -> Option<(&str, u16)> {
+    let host = uri.host()?;
+    match uri.authority()?.as_str().strip_prefix(host)? {
+        "" => Some((host, DEFAULT_PORT)),
+        port => Some((host, port.strip_prefix(':')?.parse().ok()?)),
+    }
 }
 
 /// Makes a call that takes no longer than `limit`. The broker is told, so that it gives up too.

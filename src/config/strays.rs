@@ -20,12 +20,20 @@ pub(super) fn strays<'a>(names: impl IntoIterator<Item = &'a str>, known: &[Stri
     strays.into_iter().map(sentence).collect()
 }
 
-/// The one that is meant, unless it takes as many changes as half a name has letters.
+/// The one that is meant: the one of which the least part must change, if that is less than half.
 fn nearest<'a>(stray: &str, known: &[&'a str]) -> Option<&'a str> {
-    let end = |name: &'a str| name.trim_start_matches(PREFIX);
-    let stray = stray.trim_start_matches(PREFIX);
-    let (changes, meant) = known.iter().map(|known| (distance(stray, end(known)), *known)).min()?;
-    (2 * changes < stray.len().max(end(meant).len())).then_some(meant)
+    let end = |name: &str| name.trim_start_matches(PREFIX).to_owned();
+    let stray = end(stray);
+    let percent = |known: &str| {
+        let known = end(known);
+        100 * distance(&stray, &known) / stray.len().max(known.len()).max(1)
+    };
+    known
+        .iter()
+        .map(|known| (percent(known), *known))
+        .min()
+        .filter(|(changed, _)| *changed < 50)
+        .map(|(_, meant)| meant)
 }
 
 /// How many letters must be put in, taken out or exchanged to make one of the other (Wagner and Fischer, 1974).
