@@ -34,7 +34,10 @@ Three terminals:
   tilde subscribe 'orders/~'           all topics that begin with orders/
   tilde publish orders/eu '{\"id\":7}'
 
-Exit codes: 0 done, 1 failed, 2 the command line is wrong.";
+Exit codes:
+  0  done, or stopped by a signal
+  1  failed, or refused by the broker; of `serve` and `config` also: a setting is wrong
+  2  the command line is wrong or incomplete, and nothing was tried";
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {

@@ -9,7 +9,8 @@ use crate::config::{self, Loaded};
 ///
 /// Flags go before the environment, the environment before the file, the file before the defaults. The file is the one
 /// that --config or TILDE_CONFIG names, else tilde.toml in the working directory if it is there. Each setting has a
-/// variable: `tail_bytes` in the section `storage` is TILDE_STORAGE_TAIL_BYTES.
+/// variable: `tail_bytes` in the section `storage` is TILDE_STORAGE_TAIL_BYTES. One that begins with TILDE_ and names no setting
+/// is warned of.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -32,6 +33,7 @@ enum Action {
 
 /// Runs it.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    serve::warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
     match args.action {
         Action::Check { file } => check(file),
         Action::Show { settings } => {

@@ -2,6 +2,8 @@
 
 use std::{fmt, io, process::ExitCode};
 
+use tonic::Code;
+
 use crate::client::{Fate, Fault};
 
 /// Something failed.
@@ -29,6 +31,12 @@ impl Failure {
         self
     }
 
+    /// Says what follows from it.
+    pub fn so(mut self, what: &str) -> Self {
+        self.message = format!("{}; {what}", self.message);
+        self
+    }
+
     /// A call to the broker at `url` failed.
     pub fn call(fault: &Fault, url: &str) -> Self {
         match fault.fate {
@@ -36,6 +44,9 @@ impl Failure {
                 "is `tilde serve` running there? --broker URL or TILDE_BROKER name another, {} is the default",
                 crate::client::DEFAULT_URL
             )),
+            _ if fault.is_connection() && fault.code == Code::DeadlineExceeded => {
+                Failure::new(format!("the broker at {url} is silent: {fault}"))
+            }
             _ if fault.is_connection() => Failure::new(format!("the connection to {url} broke: {fault}")),
             _ => {
                 let failure = Failure::new(fault.to_string());
@@ -51,7 +62,6 @@ impl Failure {
 /// What helps, as flags of this program.
 fn hint(fault: &Fault) -> Option<String> {
     match fault.reason.as_deref()? {
-        "NAMESPACE_NOT_FOUND" => Some("`tilde namespace create NAME` creates one".into()),
         "SEQUENCE_CONFLICT" => Some("`tilde topics show TOPIC` tells the topic's last sequence".into()),
         "POSITION_EXPIRED" => Some("--from earliest starts with the oldest message that is kept".into()),
         "SLOW_CONSUMER" => {

@@ -14,7 +14,7 @@ use crate::pb::v1::{Message, message::Payload};
 /// How to print messages.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Topic, two blanks, payload; bytes that are no text are escaped
+    /// Topic, two blanks, payload; what is no text, and control characters but the tab, are escaped
     Text,
     /// One object a line, with all that the message has
     Json,
@@ -27,9 +27,10 @@ impl Form {
     pub fn write(self, out: &mut impl Write, message: &Message, cursor: Option<&str>) -> io::Result<()> {
         match self {
             Form::Text => {
-                write!(out, "{}  ", message.topic)?;
+                visible(out, &message.topic)?;
+                out.write_all(b"  ")?;
                 match std::str::from_utf8(payload(message)) {
-                    Ok(text) => out.write_all(text.as_bytes())?,
+                    Ok(text) => visible(out, text)?,
                     Err(_) => write!(out, "{}", payload(message).escape_ascii())?,
                 }
                 out.write_all(b"\n")
@@ -41,6 +42,18 @@ impl Form {
             }
         }
     }
+}
+
+/// Writes text so that it neither moves the cursor nor gives the terminal orders, and stays on its line.
+fn visible(out: &mut impl Write, text: &str) -> io::Result<()> {
+    let control = |letter: char| letter.is_control() && letter != '\t';
+    for part in text.split_inclusive(control) {
+        match part.char_indices().next_back() {
+            Some((at, letter)) if control(letter) => write!(out, "{}{}", &part[..at], letter.escape_default())?,
+            _ => out.write_all(part.as_bytes())?,
+        }
+    }
+    Ok(())
 }
 
 fn payload(message: &Message) -> &[u8] {
@@ -128,6 +141,9 @@ mod tests {
         let data = || Payload::Data(vec![0xff, b'x', b'\r'].into());
         assert_eq!(printed(Form::Text, text()), "a/b  hi\tä\n".as_bytes());
         assert_eq!(printed(Form::Text, data()), b"a/b  \\xffx\\r\n");
+        let orders = || Payload::Text("ä\u{1b}[2Jb\r\nc\u{9b}\u{7f}".into());
+        assert_eq!(printed(Form::Text, orders()), "a/b  ä\\u{1b}[2Jb\\r\\nc\\u{9b}\\u{7f}\n".as_bytes());
+        assert_eq!(printed(Form::Raw, orders()), "ä\u{1b}[2Jb\r\nc\u{9b}\u{7f}\n".as_bytes());
         assert_eq!(printed(Form::Raw, data()), b"\xffx\r\n");
         let json = String::from_utf8(printed(Form::Json, data())).unwrap();
         let expected = r#"{"topic":"a/b","sequence":7,"publish_time":"1970-01-01T00:00:01.5Z","data":"/3gN","attributes":{"k":"v"},"cursor":"cur"}"#;

@@ -144,6 +144,12 @@ pub fn exact_bytes(bytes: u64) -> String {
     Size(bytes).to_string()
 }
 
+/// So many of something, in words: `1 message`, `2 messages`.
+pub fn count(number: u64, one: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {one}{ending}")
+}
+
 /// A duration for the wire. One that is longer than the wire can say is as good as for ever.
 pub fn wire_duration(duration: std::time::Duration) -> prost_types::Duration {
     prost_types::Duration::try_from(duration).unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })

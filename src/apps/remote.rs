@@ -15,9 +15,9 @@ pub const PAGE_ROWS: u32 = 1_000;
 /// Which broker.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Remote {
-    /// The broker: http://HOST:PORT, or just HOST:PORT
+    /// The broker: http://HOST:PORT, or just HOST:PORT or HOST; the port is 7126 if none is named
     #[arg(long, value_name = "URL", env = "TILDE_BROKER", default_value = DEFAULT_URL, global = true)]
-    #[arg(help_heading = "Broker")]
+    #[arg(help_heading = "Broker", value_parser = client::full_url)]
     pub broker: String,
 }
 
@@ -31,9 +31,10 @@ pub struct Tenant {
 }
 
 impl Remote {
-    /// Publish and subscribe.
-    pub async fn messages(&self) -> Result<BrokerClient<Channel>, Failure> {
-        Ok(BrokerClient::new(self.connect().await?).max_decoding_message_size(ANSWER_BYTES))
+    /// Publish and subscribe. The error is the bare fault, as it may be worth another try.
+    pub async fn messages(&self) -> Result<BrokerClient<Channel>, Fault> {
+        let channel = client::connect(&self.broker).await?;
+        Ok(BrokerClient::new(channel).max_decoding_message_size(ANSWER_BYTES))
     }
 
     /// What is kept of topics.

@@ -25,7 +25,6 @@ use crate::{
         gap,
         start_position::{Position, Preset},
     },
-    units::Span,
 };
 
 /// Print the messages of all topics that match, as they come
@@ -39,9 +38,9 @@ pub struct Args {
     #[arg(required = true, value_name = "PATTERN")]
     patterns: Vec<String>,
 
-    /// Where to begin: `new` (what is published from now on), `earliest` (everything still kept), a sequence (that one
-    /// first), or a cursor (what came after it)
-    #[arg(long, value_name = "POSITION", default_value = "new")]
+    /// Where to begin: `new` (what is published from now on), `earliest` (everything still kept), a sequence as in 1042
+    /// (that one first), or a cursor as --format json prints it (what came after it)
+    #[arg(long, value_name = "POSITION", default_value = "new", allow_negative_numbers = true)]
     from: From,
 
     /// End after this many messages, at least 1
@@ -110,6 +109,11 @@ impl FromStr for From {
             "new" => Position::Preset(Preset::New.into()),
             "earliest" => Position::Preset(Preset::Earliest.into()),
             _ if text.parse::<u64>().is_ok() => Position::Sequence(text.parse().unwrap_or_default()),
+            _ if text.parse::<i128>().is_ok_and(|number| number < 0) => {
+                return Err("a sequence is counted from the beginning, never from the end; \
+                            for messages that are there already use earliest or a sequence, see `tilde topics list`"
+                    .into());
+            }
             _ if text.len() >= CURSOR => Position::AfterCursor(text.into()),
             _ => return Err("write new, earliest, a sequence or a cursor".into()),
         };
@@ -119,14 +123,14 @@ impl FromStr for From {
 
 /// How the first wait after a broken connection begins, and how long waits become.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Runs it.
 pub fn run(args: Args) -> anyhow::Result<()> {
     remote::run(async {
         let mut interrupt = Interrupt::listen()?;
         let mut client = tokio::select! {
-            client = args.remote.messages() => client?,
+            client = args.remote.messages() => client.map_err(|fault| args.remote.failure(fault))?,
             () = interrupt.wait() => return Ok(()),
         };
         let mut reader = Reader::new(&args);
@@ -142,7 +146,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             };
             reader.out.flush()?;
             let delay = backoff.next(&SystemClock, broken.asked);
-            reader.tell_broken(&broken.fault, delay);
+            reader.tell_broken(&broken.fault);
             tokio::select! {
                 () = time::sleep(delay) => {}
                 () = interrupt.wait() => return Ok(()),
@@ -280,10 +284,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn tell_broken(&mut self, fault: &Fault, delay: Duration) {
+    /// Once for each time that it breaks, however long it takes to come back.
+    fn tell_broken(&mut self, fault: &Fault) {
         if !self.told {
-            let delay = Span(Duration::from_millis(delay.as_millis() as u64));
-            eprintln!("disconnected: {fault}; trying again in {delay}, to go on where it broke");
+            let why = match fault.reason.as_deref() {
+                // What the broker advises besides is what this command does.
+                Some("DRAINING") => "the broker is stopping".to_owned(),
+                _ => fault.to_string(),
+            };
+            eprintln!("disconnected: {why}; trying until a broker answers, to go on where it broke; Ctrl-C ends it");
         }
         self.told = true;
     }

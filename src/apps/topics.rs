@@ -190,19 +190,18 @@ impl Args {
         };
         if !purge.dry_run && !purge.yes {
             let counted = client.purge_topics(request.clone()).await.map_err(|status| self.remote.failure(status))?;
-            let messages = counted.into_inner().purged_messages;
+            let messages = output::count(counted.into_inner().purged_messages, "message");
             let (pattern, namespace) = (&purge.pattern, &self.tenant.namespace);
-            ask::confirm(&format!("remove {messages} messages of {pattern:?} in namespace {namespace} for good?"))?;
+            ask::confirm(&format!("remove {messages} of {pattern:?} in namespace {namespace} for good?"))?;
         }
         request.dry_run = purge.dry_run;
         let answer = client.purge_topics(request).await.map_err(|status| self.remote.failure(status))?;
         let purged = Purged { purged_messages: answer.into_inner().purged_messages, dry_run: purge.dry_run };
+        let messages = output::count(purged.purged_messages, "message");
         match self.format {
             Format::Json => output::json(&purged)?,
-            Format::Text if purge.dry_run => {
-                output::line(format!("{} messages would be removed", purged.purged_messages))?;
-            }
-            Format::Text => output::line(format!("{} messages removed", purged.purged_messages))?,
+            Format::Text if purge.dry_run => output::line(format!("{messages} would be removed"))?,
+            Format::Text => output::line(format!("{messages} removed"))?,
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, error::Error, fmt, time::Duration};
 
-use tonic::{Code, ConnectError, Status};
+use tonic::{Code, ConnectError, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
 use crate::pb::v1::PublishError;
@@ -38,13 +38,19 @@ pub enum Fate {
     Unknown,
 }
 
-/// Reasons after which a publish may still be found in the log: the broker failed while it was storing.
-const UNSURE: [&str; 2] = ["STORAGE_FAILED", "INTERNAL"];
+/// Reasons after which a publish may still be found in the log: the broker failed, or ran out of time, while it was
+/// storing.
+const UNSURE: [&str; 3] = ["STORAGE_FAILED", "INTERNAL", "DEADLINE_EXCEEDED"];
 
 impl Fault {
     /// No connection could be made.
     pub(super) fn unreachable(error: &(dyn Error + 'static)) -> Self {
         Fault { fate: Fate::Unsent, ..Fault::new(Code::Unavailable, innermost(error)) }
+    }
+
+    /// No answer came in time.
+    pub(super) fn late() -> Self {
+        Fault::new(Code::DeadlineExceeded, "no answer came in time".to_owned())
     }
 
     /// The caller's own mistake.
@@ -94,8 +100,11 @@ impl Fault {
 
 impl From<Status> for Fault {
     fn from(status: Status) -> Self {
-        if let Some(error) = unsent(&status) {
+        if let Some(error) = below::<ConnectError>(&status) {
             return Fault::unreachable(error);
+        }
+        if below::<TimeoutExpired>(&status).is_some() {
+            return Fault::late();
         }
         let details = status.get_error_details();
         let message = match (status.message(), status.source()) {
@@ -128,11 +137,11 @@ impl From<PublishError> for Fault {
     }
 }
 
-/// The error of a connection that could not be made, if that is what lies below.
-fn unsent(status: &Status) -> Option<&(dyn Error + 'static)> {
+/// The error of this kind that lies below, if there is one.
+fn below<E: Error + 'static>(status: &Status) -> Option<&(dyn Error + 'static)> {
     let mut error = status.source();
     while let Some(inner) = error {
-        if inner.is::<ConnectError>() {
+        if inner.is::<E>() {
             return Some(inner);
         }
         error = inner.source();
@@ -188,5 +197,8 @@ mod tests {
         let failed = Fault::from(PublishError { code: 14, reason: "STORAGE_FAILED".into(), ..Default::default() });
         assert_eq!(failed.fate, Fate::Unknown);
         assert!(!failed.is_connection());
+        let late = PublishError { code: 4, reason: "DEADLINE_EXCEEDED".into(), ..Default::default() };
+        assert_eq!(Fault::from(late).fate, Fate::Unknown);
+        assert_eq!(Fault::late().fate, Fate::Unknown);
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use serde::Deserialize;
 use toml::{Table, Value, de::DeTable};
 
-use super::Config;
+use super::{Config, strays};
 
 /// The file that is read from the working directory if none is named.
 pub const FILE: &str = "tilde.toml";
@@ -102,6 +102,12 @@ pub fn load(
         Ok(_) => Err(Invalid(faults)),
         Err(error) => Err(Invalid(vec![sentence(&error)])),
     }
+}
+
+/// What should be looked at in the environment, a sentence each. `names` are the names of its variables.
+pub fn warnings<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let known: Vec<String> = flatten(&defaults()).keys().map(|key| variable(key)).collect();
+    strays::strays(names, &known)
 }
 
 impl Loaded {

@@ -5,11 +5,12 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-pub use layers::{FILE, Flag, Invalid, Loaded, Origin, load};
+pub use layers::{FILE, Flag, Invalid, Loaded, Origin, load, warnings};
 
 use crate::units::{Size, Span};
 
 mod layers;
+mod strays;
 
 /// Everything a broker can be told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -152,6 +153,9 @@ impl Config {
     /// Whether every number lies where it makes sense. The error says what is allowed.
     fn check_ranges(&self) -> Result<(), String> {
         let Config { limits, server, storage, .. } = self;
+        if self.data.as_os_str().is_empty() {
+            return Err("it is empty: name a directory, as in ./tilde-data".into());
+        }
         within(limits.message_bytes, Size(1 << 10), Size(3 << 20))?;
         within(server.max_connections, 1, 1_000_000)?;
         within(server.drain_grace, Span(Duration::ZERO), Span(Duration::from_secs(300)))?;

@@ -70,7 +70,7 @@ fn segments(examined: &Examined, format: Format) -> io::Result<()> {
         rows.into_iter().try_for_each(|row| output::json_line(&mut out, &row))?;
         return out.flush();
     }
-    output::line(format!("namespace {}: {} messages", log.name, log.messages()))?;
+    output::line(format!("namespace {}: {}", log.name, output::count(log.messages(), "message")))?;
     let mut table = Table::new(SEGMENTS);
     for row in rows {
         table.row(vec![
@@ -161,8 +161,9 @@ fn blocks(examined: &Examined, format: Format) -> io::Result<()> {
     if format == Format::Text {
         let (offset, first, messages) = ("OFFSET", "FIRST", "MESSAGES");
         let (bytes, synced) = ("BYTES", "SYNCED THROUGH");
+        let published = "PUBLISHED";
         writeln!(out, "namespace {}", examined.log.name)?;
-        writeln!(out, "{offset:>31}  {first:>12}  {messages:>8}  {bytes:>8}  {synced:>14}  PUBLISHED  FLAGS")?;
+        writeln!(out, "{offset:>31}  {first:>12}  {messages:>8}  {bytes:>8}  {synced:>14}  {published:<30}  FLAGS")?;
     }
     examined.log.visit(&ReadOnly, &examined.dir, |segment, offset, frame, _| {
         let file = segment.file();
@@ -170,9 +171,8 @@ fn blocks(examined: &Examined, format: Format) -> io::Result<()> {
         if format == Format::Json {
             return output::json_line(&mut out, &block);
         }
-        writeln!(
-            out,
-            "{} {offset:>10}  {:>12}  {:>8}  {:>8}  {:>14}  {}  {}",
+        let line = format!(
+            "{} {offset:>10}  {:>12}  {:>8}  {:>8}  {:>14}  {:<30}  {}",
             file.trim_end_matches(".log"),
             block.first_sequence,
             block.messages,
@@ -180,7 +180,8 @@ fn blocks(examined: &Examined, format: Format) -> io::Result<()> {
             block.synced_through,
             block.publish_time,
             block.flags.join(",")
-        )
+        );
+        writeln!(out, "{}", line.trim_end())
     })?;
     out.flush()
 }

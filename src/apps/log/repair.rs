@@ -91,7 +91,7 @@ fn check(examined: &Examined, format: Format) -> anyhow::Result<()> {
     let messages = examined.log.messages();
     match format {
         Format::Json => output::json(&Done { namespace: name.as_str(), messages, repaired: true })?,
-        Format::Text => output::line(format!("{name}: repaired, {messages} messages are kept"))?,
+        Format::Text => output::line(format!("{name}: repaired, {} kept", output::count(messages, "message")))?,
     }
     Ok(())
 }

@@ -54,7 +54,8 @@ pub fn report(examined: &Examined, format: Format) -> io::Result<()> {
         Format::Json => output::json_line(&mut out, &Summary { namespace: name, segments, messages, damaged })?,
         Format::Text => {
             let word = if damaged { "damaged" } else { "OK" };
-            writeln!(out, "{name}: {word}, {messages} messages in {segments} files")?;
+            let (messages, files) = (output::count(messages, "message"), output::count(segments as u64, "file"));
+            writeln!(out, "{name}: {word}, {messages} in {files}")?;
         }
     }
     out.flush()

@@ -19,7 +19,7 @@ use super::{
     Args, PAYLOAD_BYTES, Retry, payload,
 };
 use crate::{
-    client::{Channel, Fate, Fault},
+    client::{self, Channel, Fate, Fault},
     pb::v1::{
         BatchPublishRequest, PublishRequest, PublishResult, broker_client::BrokerClient, publish_result::Result as Kind,
     },
@@ -38,12 +38,10 @@ const PROGRESS_LINES: u64 = 100_000;
 
 /// Publishes all of standard input.
 pub async fn publish(args: &Args) -> anyhow::Result<()> {
-    let mut publisher = Publisher {
-        client: args.remote.messages().await?,
-        template: args.request(),
-        retry: Retry::new(args.retry_for.0, false),
-        tally: Tally::default(),
-    };
+    let mut retry = Retry::new(args.retry_for.0, false);
+    let client = args.connect(&mut retry).await?;
+    retry.reset();
+    let mut publisher = Publisher { args, client, template: args.request(), retry, tally: Tally::default() };
     let mut lines = Lines::read(io::stdin(), publisher.template.encoded_len());
     let progress = io::stderr().is_terminal() && !io::stdin().is_terminal();
     loop {
@@ -72,22 +70,49 @@ pub async fn publish(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Sends batches, one after the other.
-struct Publisher {
+struct Publisher<'a> {
+    args: &'a Args,
     client: BrokerClient<Channel>,
     template: PublishRequest,
     retry: Retry,
     tally: Tally,
 }
 
-/// Lines that were not published, counted from 1, and why.
+/// Lines that the broker did not say it has published, counted from 1, and why.
 struct Missing {
-    numbers: Vec<u64>,
+    /// They are not published.
+    refused: Vec<u64>,
+    /// They may be.
+    unsure: Vec<u64>,
     /// The line that the fault is about.
     line: u64,
     fault: Fault,
 }
 
-impl Publisher {
+impl Missing {
+    fn new(line: u64, fault: Fault) -> Self {
+        Missing { refused: Vec::new(), unsure: Vec::new(), line, fault }
+    }
+
+    /// Adds a line. What counts is the fault that leaves the least to do: with one line that may be published nothing
+    /// is sent again, and with one that waiting does not mend there is nothing to wait for.
+    fn add(&mut self, line: u64, fault: Fault) {
+        match fault.fate {
+            Fate::Unknown => self.unsure.push(line),
+            Fate::Refused | Fate::Unsent => self.refused.push(line),
+        }
+        let weight = |fault: &Fault| (fault.fate == Fate::Unknown, !fault.is_passing());
+        if weight(&fault) > weight(&self.fault) {
+            (self.line, self.fault) = (line, fault);
+        }
+    }
+
+    fn has(&self, line: u64) -> bool {
+        self.refused.binary_search(&line).is_ok() || self.unsure.binary_search(&line).is_ok()
+    }
+}
+
+impl Publisher<'_> {
     /// Publishes lines. What the broker could not take yet is sent again, after the rest of its batch.
     async fn publish(&mut self, lines: Vec<Vec<u8>>) -> Result<(), Missing> {
         let mut waiting: Vec<(u64, PublishRequest)> = Vec::with_capacity(lines.len());
@@ -98,51 +123,72 @@ impl Publisher {
         loop {
             let missing = match self.call(&waiting).await {
                 Ok(results) => self.take(&waiting, results),
-                Err(fault) => {
-                    let numbers: Vec<u64> = waiting.iter().map(|(number, _)| *number).collect();
-                    Some(Missing { line: numbers.first().copied().unwrap_or_default(), numbers, fault })
-                }
+                Err(fault) => gather(waiting.iter().map(|&(line, _)| (line, fault.clone()))),
             };
             let Some(missing) = missing else { return Ok(()) };
-            if !self.retry.again(&missing.fault).await {
+            if !self.retry.again(&missing.fault, &self.args.remote).await {
                 return Err(missing);
             }
-            waiting.retain(|(number, _)| missing.numbers.binary_search(number).is_ok());
+            waiting.retain(|&(line, _)| missing.has(line));
         }
     }
 
     async fn call(&mut self, waiting: &[(u64, PublishRequest)]) -> Result<Vec<PublishResult>, Fault> {
         let requests = waiting.iter().map(|(_, request)| request.clone()).collect();
-        let answer = self.client.batch_publish(BatchPublishRequest { requests, atomic: false }).await?;
-        Ok(answer.into_inner().results)
+        let batch = BatchPublishRequest { requests, atomic: false };
+        let answer = client::within(self.args.timeout.0, batch, |batch| self.client.batch_publish(batch)).await?;
+        Ok(answer.results)
     }
 
-    /// Counts what was published. Returns what was not, with the fault that counts: one that waiting does not mend, if
-    /// there is one.
+    /// Counts what was published. Returns what was not.
     fn take(&mut self, waiting: &[(u64, PublishRequest)], results: Vec<PublishResult>) -> Option<Missing> {
-        let mut missing: Option<Missing> = None;
         let mut results = results.into_iter();
+        let mut faults = Vec::new();
         for &(line, _) in waiting {
-            let fault = match results.next().and_then(|result| result.result) {
+            match results.next().and_then(|result| result.result) {
                 Some(Kind::Published(published)) => {
                     self.tally.count(published.sequence);
                     self.retry.reset();
-                    continue;
                 }
-                Some(Kind::Error(error)) => Fault::from(error),
-                None => Fault::from(tonic::Status::unknown("the broker's answer says nothing of this line")),
-            };
-            match &mut missing {
-                None => missing = Some(Missing { numbers: vec![line], line, fault }),
-                Some(missing) => {
-                    missing.numbers.push(line);
-                    if missing.fault.is_passing() && !fault.is_passing() {
-                        (missing.line, missing.fault) = (line, fault);
-                    }
+                Some(Kind::Error(error)) => faults.push((line, Fault::from(error))),
+                None => {
+                    let silent = tonic::Status::unknown("the broker's answer says nothing of this line");
+                    faults.push((line, Fault::from(silent)));
                 }
             }
         }
-        missing
+        gather(faults)
+    }
+}
+
+/// All lines with a fault, if there are any.
+fn gather(faults: impl IntoIterator<Item = (u64, Fault)>) -> Option<Missing> {
+    let mut missing: Option<Missing> = None;
+    for (line, fault) in faults {
+        missing.get_or_insert_with(|| Missing::new(line, fault.clone())).add(line, fault);
+    }
+    missing
+}
+
+/// Which lines: `line 3`, `lines 3 to 5 and 9`.
+struct Numbers<'a>(&'a [u64]);
+
+impl std::fmt::Display for Numbers<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.len() == 1 { "line " } else { "lines " })?;
+        let runs: Vec<&[u64]> = self.0.chunk_by(|before, after| before + 1 == *after).collect();
+        for (at, run) in runs.iter().enumerate() {
+            match at {
+                0 => {}
+                _ if at + 1 == runs.len() => f.write_str(" and ")?,
+                _ => f.write_str(", ")?,
+            }
+            match run {
+                [first, .., last] => write!(f, "{first} to {last}")?,
+                alone => write!(f, "{}", alone[0])?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -167,17 +213,27 @@ impl Tally {
 
     /// Says which lines are published, which are not, and of which nobody knows.
     fn failure(&self, missing: &Missing, args: &Args) -> Failure {
-        let Missing { numbers, line, fault } = missing;
-        let others = match numbers.len() {
-            0 | 1 => String::new(),
-            many => format!(" (and {} more up to line {})", many - 1, self.sent),
+        let Missing { refused, unsure, line, fault } = missing;
+        let cause = args.remote.failure(fault.clone());
+        let was = |lines: &[u64]| if lines.len() == 1 { "was" } else { "were" };
+        let not = format!("{} {} not published", Numbers(refused), was(refused));
+        let unknown = format!("whether {} {} published is unknown", Numbers(unsure), was(unsure));
+        let what = match (refused.len(), unsure.len()) {
+            (_, 0) => not,
+            (0, _) => unknown,
+            _ => format!("{unknown}, and {not}"),
         };
-        let what = match fault.fate {
-            Fate::Refused => format!("line {line}{others} was not published: {fault}"),
-            Fate::Unsent => format!("line {line}{others} was not published: the broker cannot be reached: {fault}"),
-            Fate::Unknown => format!("whether line {line}{others} is published is unknown: {fault}"),
+        let whose = match refused.len() + unsure.len() {
+            1 => String::new(),
+            _ => format!("line {line}: "),
         };
-        let failure = Failure::new(format!("{what}\n{self}; nothing after line {} was sent", self.sent));
+        // The broker takes each line of a batch by itself: those after one that it refuses are there too.
+        let others = match self.published {
+            0 => String::new(),
+            _ => format!(", which is all others up to line {}", self.sent),
+        };
+        let rest = format!("{self}{others}; nothing after line {} was sent", self.sent);
+        let failure = Failure::new(format!("{what}: {whose}{cause}\n{rest}"));
         match fault.fate {
             Fate::Unknown => failure.hint(format!("`tilde topics show {}` tells what has arrived there", args.topic)),
             _ => failure,
@@ -306,6 +362,34 @@ fn split(mut input: impl Read, send: &mpsc::Sender<Result<Vec<Vec<u8>>, String>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pb::v1::PublishError;
+
+    fn fault(code: tonic::Code, reason: &str) -> Fault {
+        let retry_delay = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+        Fault::from(PublishError { code: code.into(), reason: reason.into(), retry_delay, ..Default::default() })
+    }
+
+    #[test]
+    fn the_fault_that_leaves_the_least_to_do_counts() {
+        let later = || fault(tonic::Code::ResourceExhausted, "RATE_LIMITED");
+        let never = || fault(tonic::Code::InvalidArgument, "MESSAGE_INVALID");
+        let unsure = || fault(tonic::Code::Unavailable, "STORAGE_FAILED");
+        let missing = gather([(3, later()), (4, never()), (5, later())]).unwrap();
+        assert_eq!((missing.line, missing.fault, missing.refused), (4, never(), vec![3, 4, 5]));
+        let missing = gather([(3, never()), (7, unsure()), (8, later())]).unwrap();
+        assert_eq!((missing.line, missing.refused.as_slice(), missing.unsure.as_slice()), (7, &[3, 8][..], &[7][..]));
+        assert!(missing.has(3) && missing.has(7) && !missing.has(4));
+        assert!(gather([]).is_none());
+    }
+
+    #[test]
+    fn lines_are_named_in_runs() {
+        for (lines, text) in
+            [(&[3][..], "line 3"), (&[3, 4], "lines 3 to 4"), (&[1, 3, 5, 6, 7], "lines 1, 3 and 5 to 7")]
+        {
+            assert_eq!(Numbers(lines).to_string(), text);
+        }
+    }
 
     async fn all(input: &'static [u8]) -> Vec<Vec<u8>> {
         let mut lines = Lines::read(input, 0);

@@ -7,6 +7,7 @@ use std::{
     fs::File,
     io::{self, IsTerminal, Read},
     path::PathBuf,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -19,8 +20,8 @@ use super::{
     remote::{self, Remote, Tenant},
 };
 use crate::{
-    client::Fault,
-    pb::v1::{PublishRequest, PublishResponse, publish_request::Payload},
+    client::{self, Channel, Fate, Fault},
+    pb::v1::{PublishRequest, PublishResponse, broker_client::BrokerClient, publish_request::Payload},
     units::Span,
 };
 use retry::Retry;
@@ -43,7 +44,8 @@ pub struct Args {
     #[arg(long, value_name = "PATH", conflicts_with = "lines")]
     file: Option<PathBuf>,
 
-    /// Publish each line of standard input as a message, without its newline, as soon as it comes
+    /// Publish each line of standard input as a message, without its newline, as soon as it comes. They keep their order,
+    /// but for lines that the broker cannot take yet: those are sent again after the rest of their batch
     #[arg(long)]
     lines: bool,
 
@@ -56,7 +58,7 @@ pub struct Args {
     key: Option<String>,
 
     /// Your own id: a second publish of the same id to the topic returns the first result
-    #[arg(long, conflicts_with = "lines")]
+    #[arg(long, conflicts_with = "lines", value_parser = id)]
     id: Option<String>,
 
     /// What the payload is, as in application/json
@@ -75,10 +77,14 @@ pub struct Args {
     #[arg(long, value_enum)]
     durability: Option<Durability>,
 
-    /// How long to wait and try again while the broker says that it cannot take the message yet. Only what cannot have
-    /// been published already is tried again; with --id that is everything. 0s: fail at once
+    /// How long to wait and try again while the broker cannot be reached, or says that it cannot take the message yet.
+    /// Only what cannot have been published already is tried again; with --id that is everything. 0s: fail at once
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     retry_for: Span,
+
+    /// How long a try may take. If there is no answer by then, nobody knows whether the message was published
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = timeout)]
+    timeout: Span,
 
     /// How to print the answer
     #[arg(long, value_enum, default_value = "text")]
@@ -116,12 +122,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 async fn one(args: &Args) -> anyhow::Result<()> {
     let request = PublishRequest { payload: Some(payload(args.read()?)), ..args.request() };
     let mut retry = Retry::new(args.retry_for.0, args.id.is_some());
-    let mut client = args.remote.messages().await?;
+    let mut client = args.connect(&mut retry).await?;
     let answer = loop {
-        match client.publish(request.clone()).await.map_err(Fault::from) {
-            Ok(answer) => break answer.into_inner(),
-            Err(fault) if retry.again(&fault).await => {}
-            Err(fault) => return Err(args.remote.failure(fault).into()),
+        match client::within(args.timeout.0, request.clone(), |request| client.publish(request)).await {
+            Ok(answer) => break answer,
+            Err(fault) if retry.again(&fault, &args.remote).await => {}
+            Err(fault) => return Err(args.failure(fault).into()),
         }
     };
     match args.format {
@@ -137,6 +143,34 @@ fn sentence(topic: &str, answer: &PublishResponse) -> String {
 }
 
 impl Args {
+    /// Connects, as patiently as it publishes.
+    async fn connect(&self, retry: &mut Retry) -> Result<BrokerClient<Channel>, Failure> {
+        loop {
+            match self.remote.messages().await {
+                Ok(client) => return Ok(client),
+                Err(fault) if retry.again(&fault, &self.remote).await => {}
+                Err(fault) => return Err(self.remote.failure(fault)),
+            }
+        }
+    }
+
+    /// What to tell of a publish that failed, or may have failed.
+    fn failure(&self, fault: Fault) -> Failure {
+        let (unsure, unsaid) = (fault.fate == Fate::Unknown, fault.reason.is_none());
+        let mut failure = self.remote.failure(fault);
+        if unsure && unsaid {
+            failure = failure.so("whether the message was published is unknown");
+        }
+        match &self.id {
+            _ if !unsure => failure,
+            Some(_) => failure.hint("the same command again is safe, as long as the namespace remembers its ids"),
+            None => failure.hint(format!(
+                "`tilde topics show {}` tells what has arrived there; with --id ID a publish is safe to repeat",
+                self.topic
+            )),
+        }
+    }
+
     /// The request without its payload.
     fn request(&self) -> PublishRequest {
         PublishRequest {
@@ -195,6 +229,21 @@ fn payload(bytes: Vec<u8>) -> Payload {
     match String::from_utf8(bytes) {
         Ok(text) => Payload::Text(text),
         Err(error) => Payload::Data(error.into_bytes().into()),
+    }
+}
+
+fn timeout(text: &str) -> Result<Span, String> {
+    match text.parse()? {
+        // What the contract counts in.
+        Span(limit) if limit < Duration::from_millis(1) => Err("nothing is answered in less than 1ms".into()),
+        span => Ok(span),
+    }
+}
+
+fn id(text: &str) -> Result<String, String> {
+    match text.is_empty() {
+        true => Err("an id has at least one character; without --id the message has none".into()),
+        false => Ok(text.to_owned()),
     }
 }
 

@@ -2,50 +2,54 @@
 
 use std::time::Duration;
 
-use tokio::time;
+use tokio::time::{self, Instant};
 
+use super::super::remote::Remote;
 use crate::{
     client::{Backoff, Fate, Fault},
     clock::SystemClock,
+    units::Span,
 };
 
 /// Tries again as long as it is safe, sensible and not too late.
 #[derive(Debug)]
 pub struct Retry {
     limit: Duration,
-    waited: Duration,
+    /// Since when nothing was published.
+    since: Option<Instant>,
     repeatable: bool,
     backoff: Backoff,
 }
 
 impl Retry {
-    /// Waits `limit` in all. `repeatable`: the message has an id, so that the broker knows it again.
+    /// Goes on for `limit`, counted from the first failure. `repeatable`: the message has an id, so that the broker knows it again.
     pub fn new(limit: Duration, repeatable: bool) -> Self {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        Retry { limit, waited: Duration::ZERO, repeatable, backoff }
+        Retry { limit, since: None, repeatable, backoff }
     }
 
     /// Waits until another try makes sense, and says on standard error that it does; false if it makes none.
-    pub async fn again(&mut self, fault: &Fault) -> bool {
+    pub async fn again(&mut self, fault: &Fault, remote: &Remote) -> bool {
+        let first = self.since.is_none();
         let Some(delay) = self.delay(fault) else { return false };
-        if self.waited.is_zero() {
-            eprintln!("waiting: {fault}");
+        if first {
+            eprintln!("waiting for up to {}: {}", Span(self.limit), remote.failure(fault.clone()));
         }
-        self.waited += delay;
         time::sleep(delay).await;
         true
     }
 
     /// Something was published: the patience is as before.
     pub fn reset(&mut self) {
-        self.waited = Duration::ZERO;
+        self.since = None;
         self.backoff.reset();
     }
 
     fn delay(&mut self, fault: &Fault) -> Option<Duration> {
+        let waited = self.since.get_or_insert_with(Instant::now).elapsed();
         let safe = self.repeatable || fault.fate != Fate::Unknown;
         let delay = self.backoff.next(&SystemClock, fault.retry_delay);
-        (safe && fault.is_passing() && self.waited + delay <= self.limit).then_some(delay)
+        (safe && fault.is_passing() && waited + delay <= self.limit).then_some(delay)
     }
 }
 
@@ -73,13 +77,13 @@ mod tests {
         assert!(repeatable.delay(&failed).is_some());
     }
 
-    #[test]
-    fn it_ends() {
+    #[tokio::test(start_paused = true)]
+    async fn it_ends() {
         let mut retry = Retry::new(Duration::from_secs(3), true);
         let full = fault("STORAGE_FULL", tonic::Code::ResourceExhausted);
         let mut tries = 0;
         while let Some(delay) = retry.delay(&full) {
-            retry.waited += delay;
+            time::advance(delay).await;
             tries += 1;
         }
         assert!((1..=3).contains(&tries));

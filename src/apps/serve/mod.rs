@@ -8,7 +8,7 @@ use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use anyhow::Context;
 use tokio::{runtime, time};
 
-pub use settings::{CONFIG_VARIABLE, Settings, variable};
+pub use settings::{CONFIG_VARIABLE, Settings, variable, warnings};
 
 use super::{failure::Failure, output};
 use crate::{
@@ -52,6 +52,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let config = args.settings.load()?.config;
     config.check_exposure().map_err(Failure::new)?;
     start_log(&config);
+    warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let mut builder = runtime::Builder::new_multi_thread();
     if config.worker_threads > 0 {
         builder.worker_threads(config.worker_threads);

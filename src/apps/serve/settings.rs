@@ -62,6 +62,13 @@ impl Settings {
     }
 }
 
+/// What should be looked at in the environment, a sentence each.
+pub fn warnings() -> Vec<String> {
+    // A name that is no text is none of ours.
+    let names: Vec<String> = env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    config::warnings(names.iter().map(String::as_str))
+}
+
 /// A variable of the environment. One that is no text is as good as none.
 pub fn variable(name: &str) -> Option<String> {
     env::var(name).ok()

@@ -54,6 +54,8 @@ fn purging_counts_asks_and_removes() {
     assert_eq!(broker.run(&["topics", "purge", "a/~", "--yes"]).text(), "2 messages removed\n");
     let left = broker.run(&["subscribe", "~", "--from", "earliest", "--end"]).text();
     assert_eq!(left, "b  x\n");
+    assert_eq!(broker.run(&["topics", "purge", "b", "--dry-run"]).text(), "1 message would be removed\n");
+    assert_eq!(broker.run(&["topics", "purge", "b", "--yes"]).text(), "1 message removed\n");
     let told = broker.run(&["topics", "purge", "a/~", "--before", "yesterday"]).told(2);
     assert!(told.contains("2026-11-21T08:00:00Z"), "{told}");
 }

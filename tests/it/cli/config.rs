@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Answer, run, tilde};
+use crate::support::{Answer, Tilde, run, tilde};
 
 struct Place(tempfile::TempDir);
 
@@ -96,8 +96,30 @@ fn faults_of_the_environment_and_of_flags_are_told_by_name() {
     );
     let told = place.run(&["config", "check"], &[("TILDE_INSECURE", "perhaps")]).told(1);
     assert!(told.contains("neither true nor false"), "{told}");
+    for told in [
+        place.run(&["config", "check"], &[("TILDE_DATA", "")]).told(1),
+        place.run(&["serve", "--data", ""], &[]).told(1),
+    ] {
+        assert!(told.contains("data: it is empty: name a directory"), "{told}");
+    }
     let told = place.run(&["config", "show", "--listen", "7126"], &[]).told(1);
     assert!(told.contains("flag --listen: listen: \"7126\" is no address to listen on: write an IP address"), "{told}");
+}
+
+#[test]
+fn a_variable_that_names_no_setting_is_warned_of() {
+    let place = Place::new("");
+    let environment = [("TILDE_LISTN", "127.0.0.1:1"), ("TILDE_BROKER", "b"), ("TILDE_LOG", "warn")];
+    let expected = "environment TILDE_LISTN: there is no such setting: is TILDE_LISTEN meant?\n";
+    for command in ["check", "show"] {
+        assert_eq!(place.run(&["config", command], &environment).told(0), format!("warning: {expected}"));
+    }
+    let broker = Tilde::start_as(place.0.path(), &["--engine", "memory"], |mut command| {
+        command.envs(environment);
+        command
+    });
+    let logged = broker.logged();
+    assert!(logged.contains("WARN") && logged.ends_with(expected), "{logged}");
 }
 
 #[test]

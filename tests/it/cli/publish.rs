@@ -1,11 +1,26 @@
 //! `tilde publish`: one message with all its parts, and standard input line by line.
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    process::Stdio,
+    io::{BufRead, BufReader, Read, Write},
+    process::{Child, ChildStderr, Stdio},
 };
 
+use rustix::process::Signal;
+
 use crate::support::{Tilde, finish, run, tilde};
+
+/// The first line that a command says on standard error, and the rest of it.
+fn first_words(child: &mut Child) -> (String, BufReader<ChildStderr>) {
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    (line, stderr)
+}
+
+/// An address where nobody listens.
+fn free_address() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
 
 #[test]
 fn a_message_arrives_with_all_its_parts() {
@@ -113,12 +128,32 @@ fn a_line_that_is_refused_is_named() {
     input.extend_from_slice(b"\nnever sent\n");
     let told = broker.run_with(&["publish", "t", "--lines"], &input).told(1);
     assert!(told.starts_with("error: line 3 was not published: ") && told.contains("(MESSAGE_TOO_LARGE)"), "{told}");
-    assert!(told.contains("2 lines published"), "{told}");
+    assert!(told.contains("2 lines published, sequences 1 to 2, which is all others up to line 3"), "{told}");
     let mut input = b"good\n".to_vec();
     input.extend_from_slice(&vec![b'x'; 5 << 20]);
     let told = broker.run_with(&["publish", "t", "--lines"], &input).told(1);
     assert!(told.contains("line 2 is longer than fits into a message"), "{told}");
     assert!(told.contains("1 line published"), "{told}");
+}
+
+#[test]
+fn lines_after_one_that_is_refused_are_told_too() {
+    // The broker takes less than the command sends at once.
+    let place = tempfile::tempdir().unwrap();
+    let broker = Tilde::start_as(place.path(), &["--engine", "memory"], |mut command| {
+        command.env("TILDE_LIMITS_MESSAGE_BYTES", "1KiB");
+        command
+    });
+    let long = "x".repeat(2_000);
+    let input = broker.directory().join("lines");
+    std::fs::write(&input, format!("one\n{long}\nthree\n{long}\n{long}\nsix\n")).unwrap();
+    let mut command = broker.command(&["publish", "t", "--lines"]);
+    command.stdin(std::fs::File::open(&input).unwrap());
+    let told = finish(command.spawn().unwrap()).told(1);
+    assert!(told.starts_with("error: lines 2 and 4 to 5 were not published: line 2: the message has"), "{told}");
+    let rest = "3 lines published, sequences 1 to 3, which is all others up to line 6; nothing after line 6 was sent";
+    assert!(told.contains(rest), "{told}");
+    assert_eq!(broker.run(&["subscribe", "~", "--from", "earliest", "--end"]).text(), "t  one\nt  three\nt  six\n");
 }
 
 #[test]
@@ -135,7 +170,7 @@ fn lines_beyond_the_rate_are_sent_again_until_all_are_there() {
     assert_eq!(lines, (0..80).collect::<Vec<_>>());
     let args = ["publish", "t", "--lines", "--namespace", "slow", "--retry-for", "0s"];
     let told = broker.run_with(&args, input.as_bytes()).told(1);
-    assert!(told.contains("was not published") && told.contains("(RATE_LIMITED)"), "{told}");
+    assert!(told.contains("not published: ") && told.contains("(RATE_LIMITED)"), "{told}");
 }
 
 #[test]
@@ -162,7 +197,7 @@ fn what_is_refused_says_why_and_what_to_do() {
     for (args, expected) in [
         (&["publish", "a~", "x"][..], "(TOPIC_INVALID)"),
         (&["publish", "$a", "x"], "(TOPIC_INVALID)"),
-        (&["publish", "a", "x", "--namespace", "nobody"], "(NAMESPACE_NOT_FOUND)\nhint: `tilde namespace create"),
+        (&["publish", "a", "x", "--namespace", "nobody"], "`tilde namespace create nobody` (NAMESPACE_NOT_FOUND)\n"),
         (&["publish", "a", "x", "--durability", "replicated"], "(DURABILITY_UNAVAILABLE)"),
         (&["publish", "a", "x", "--ttl", "400d"], "(MESSAGE_INVALID)"),
     ] {
@@ -175,6 +210,8 @@ fn what_is_refused_says_why_and_what_to_do() {
         (&["publish", "a", "x", "--lines"], "cannot be used with"),
         (&["publish", "a", "--lines", "--id", "x"], "cannot be used with"),
         (&["publish", "a", "x", "--ttl", "5"], "is no duration"),
+        (&["publish", "a", "x", "--timeout", "0s"], "nothing is answered in less than 1ms"),
+        (&["publish", "a", "x", "--id", ""], "an id has at least one character"),
     ] {
         let told = broker.run(args).told(2);
         assert!(told.contains(expected), "{told}");
@@ -184,15 +221,69 @@ fn what_is_refused_says_why_and_what_to_do() {
 #[test]
 fn a_broker_that_is_not_there_is_said_in_words() {
     let place = tempfile::tempdir().unwrap();
-    // Bound but not listening: nobody else gets the port, and nobody answers.
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    drop(taken);
-    for command in [&["publish", "a", "x"][..], &["subscribe", "a"], &["topics", "list"], &["namespace", "list"]] {
+    let address = free_address();
+    for command in [
+        &["publish", "a", "x", "--retry-for", "0s"][..],
+        &["publish", "a", "--lines", "--retry-for", "0s"],
+        &["subscribe", "a"],
+        &["topics", "list"],
+        &["namespace", "list"],
+    ] {
         let told = run(tilde(place.path(), &[command, &["--broker", &address]].concat()), None).told(1);
-        assert!(told.contains(&format!("cannot reach a broker at {address}")), "{told}");
+        assert!(told.contains(&format!("cannot reach a broker at http://{address}")), "{told}");
         assert!(told.contains("hint: is `tilde serve` running there?"), "{told}");
     }
-    let told = run(tilde(place.path(), &["publish", "a", "x", "--broker", "https://x:1"]), None).told(1);
-    assert!(told.contains("only http:// is spoken"), "{told}");
+    for (broker, expected) in [("https://x:1", "only http:// is spoken"), ("x/y", "is no URL of a broker")] {
+        let told = run(tilde(place.path(), &["publish", "a", "x", "--broker", broker]), None).told(2);
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
+#[test]
+fn a_broker_that_is_not_there_yet_is_waited_for() {
+    for (args, input) in [
+        (&["publish", "a", "x"][..], &b""[..]),
+        (&["publish", "a", "x", "--id", "i"], b""),
+        (&["publish", "a", "--lines"], b"x\n"),
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let address = free_address();
+        let mut command = tilde(place.path(), args);
+        let mut child = command.env("TILDE_BROKER", &address).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let (line, _stderr) = first_words(&mut child);
+        assert!(
+            line.starts_with(&format!("waiting for up to 30s: cannot reach a broker at http://{address}: ")),
+            "{line}"
+        );
+        let broker = Tilde::start(&["--engine", "memory", "--listen", &address]);
+        finish(child).ok();
+        assert_eq!(broker.run(&["subscribe", "~", "--from", "earliest", "--end"]).text(), "a  x\n");
+    }
+}
+
+#[test]
+fn a_silent_broker_is_not_waited_for_for_ever() {
+    let broker = Tilde::in_memory();
+    broker.signal(Signal::STOP);
+    let brief = ["--timeout", "200ms", "--retry-for", "0s"];
+    let told = broker.run(&[&["publish", "a", "x"][..], &brief].concat()).told(1);
+    assert!(told.contains("is silent") && told.contains("whether the message was published is unknown"), "{told}");
+    assert!(told.contains("hint: `tilde topics show a` tells what has arrived there; with --id"), "{told}");
+    let told = broker.run(&[&["publish", "a", "x", "--id", "i"][..], &brief].concat()).told(1);
+    assert!(told.contains("unknown") && told.contains("hint: the same command again is safe"), "{told}");
+    let told = broker.run_with(&[&["publish", "a", "--lines"][..], &brief].concat(), b"x\ny\n").told(1);
+    assert!(told.contains("were published is unknown") || told.contains("line 1 was published is unknown"), "{told}");
+
+    // With an id a try that had no answer is repeated, and what it did is done once.
+    let args = ["publish", "b", "x", "--id", "i", "--timeout", "200ms"];
+    let mut child = broker.command(&args).spawn().unwrap();
+    let (line, mut stderr) = first_words(&mut child);
+    assert!(line.starts_with("waiting for up to 30s: the broker at ") && line.contains("is silent"), "{line}");
+    broker.signal(Signal::CONT);
+    let answer = finish(child);
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert!(answer.status.success(), "{rest}");
+    assert_eq!(broker.run(&["subscribe", "b", "--from", "earliest", "--end"]).text(), "b  x\n");
 }
