@@ -204,7 +204,7 @@ fn differences(known: &Namespace, asked: &Namespace) -> Vec<String> {
     let rows = [
         ("max_age", format!("{:?}", known.max_age), format!("{:?}", asked.max_age)),
         ("max_bytes", known.max_bytes.to_string(), asked.max_bytes.to_string()),
-        ("durability", format!("{:?}", known.durability), format!("{:?}", asked.durability)),
+        ("durability", known.durability.to_string(), asked.durability.to_string()),
         (
             "deduplication_window",
             format!("{:?}", known.deduplication_window),

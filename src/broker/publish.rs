@@ -172,7 +172,7 @@ impl Broker {
             Some(asked) if asked <= strongest => Ok(asked),
             Some(asked) => {
                 let message = format!(
-                    "the {} engine gives no durability {asked:?}: ask for {strongest:?} at most, or leave it out",
+                    "the {} engine gives no durability {asked}: ask for {strongest} at most, or leave it out",
                     self.engine.name()
                 );
                 Err(Error::new(Reason::DurabilityUnavailable, message).field("durability"))

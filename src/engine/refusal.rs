@@ -12,6 +12,16 @@ pub fn reused(topic: &str, id: &[u8], sequence: Sequence) -> Error {
     Error::new(Reason::MessageIdReused, message).field("message_id").with("sequence", sequence)
 }
 
+/// The id stands twice in one atomic batch, of which nothing was published.
+pub fn repeated(topic: &str, id: &[u8]) -> Error {
+    let id = String::from_utf8_lossy(id);
+    let message = format!(
+        "message_id {id:?} stands in this batch twice for topic {topic:?}, with two payloads: give every message an id of \
+         its own"
+    );
+    Error::new(Reason::MessageIdReused, message).field("message_id")
+}
+
 /// The topic has moved on.
 pub fn conflict(topic: &str, expected: Sequence, actual: Sequence) -> Error {
     let message = format!(

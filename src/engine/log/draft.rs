@@ -106,12 +106,13 @@ impl Draft {
     pub fn place(&mut self, submission: Submission, known: &Known<'_>) {
         let Submission { mut batch, ids, answer } = submission;
         let before = (self.bytes.len(), self.count);
+        let begin = self.first.plus(self.count.into());
         let mut outcomes = Vec::with_capacity(batch.entries.len());
         let mut ids = ids.into_iter();
         let mut placed = Vec::new();
         for at in 0..batch.entries.len() {
             let id = if batch.entries[at].has_id { ids.next() } else { None };
-            let outcome = self.decide(&batch, at, id, known);
+            let outcome = self.decide(&batch, at, id, begin, known);
             if matches!(outcome, Ok(Appended { duplicate: false, .. })) {
                 self.push(&batch, at, id);
                 placed.extend(id);
@@ -142,10 +143,18 @@ impl Draft {
         self.waiting.push(Waiting { answer, result, durability: batch.durability, _batch: batch });
     }
 
-    fn decide(&mut self, batch: &Batch, at: usize, id: Option<(u128, u64)>, known: &Known<'_>) -> Outcome {
+    /// `begin` is the place of the batch's first record.
+    fn decide(
+        &mut self,
+        batch: &Batch,
+        at: usize,
+        id: Option<(u128, u64)>,
+        begin: Sequence,
+        known: &Known<'_>,
+    ) -> Outcome {
         if let Some((id, payload)) = id {
             if let Some(seen) = self.fresh.get(&id).copied().or_else(|| known.dedup.lookup(id)) {
-                return repeated(batch, at, payload, seen);
+                return repeated(batch, at, payload, seen, begin);
             }
             known.dedup.room_for(self.fresh.len() + 1)?;
         }
@@ -240,7 +249,7 @@ impl Waiting {
 }
 
 /// The outcome for an id that was used before.
-fn repeated(batch: &Batch, at: usize, payload: u64, seen: Seen) -> Outcome {
+fn repeated(batch: &Batch, at: usize, payload: u64, seen: Seen, begin: Sequence) -> Outcome {
     if seen.payload == payload {
         return Ok(Appended {
             sequence: seen.sequence,
@@ -249,5 +258,9 @@ fn repeated(batch: &Batch, at: usize, payload: u64, seen: Seen) -> Outcome {
             durability: Durability::Written,
         });
     }
-    Err(refusal::reused(batch.record(at).topic(), batch.record(at).message_id(), seen.sequence))
+    let record = batch.record(at);
+    Err(match batch.atomic && seen.sequence >= begin {
+        true => refusal::repeated(record.topic(), record.message_id()),
+        false => refusal::reused(record.topic(), record.message_id(), seen.sequence),
+    })
 }

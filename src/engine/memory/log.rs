@@ -145,7 +145,10 @@ impl<'a> Placing<'a> {
         if let Some((id, Seen { payload, .. })) = id {
             if let Some(seen) = self.fresh.get(&id).copied().or_else(|| self.kept.dedup.lookup(id)) {
                 if seen.payload != payload {
-                    return Err(refusal::reused(record.topic(), record.message_id(), seen.sequence));
+                    return Err(match self.batch.atomic && self.fresh.contains_key(&id) {
+                        true => refusal::repeated(record.topic(), record.message_id()),
+                        false => refusal::reused(record.topic(), record.message_id(), seen.sequence),
+                    });
                 }
                 appended.sequence = seen.sequence;
                 appended.publish_time = seen.publish_time;

@@ -116,6 +116,11 @@ pub async fn atomic_is_all_or_none(subject: Subject) {
     assert_eq!(refusal.reason(), Reason::MessageIdReused);
     assert_eq!(refusal.violated_field(), Some("requests[2].message_id"));
     assert_eq!(texts(&subject.read_all(&*log, &["~"]).await), ["known"]);
+    assert_eq!(refusal.metadata(), [("sequence", known.sequence.to_string())]);
+    // An id that stands twice in the batch has no sequence to be told: nothing was published.
+    let twice = [with_id("t", "x", "twice"), with_id("t", "y", "twice")];
+    let refusal = log.append(fill(subject.batch().atomic(true), &twice)).await.unwrap_err();
+    assert_eq!((refusal.reason(), refusal.metadata()), (Reason::MessageIdReused, &[][..]));
     // What was refused is not remembered, and a duplicate is no refusal.
     let outcomes = log.append(fill(subject.batch().atomic(true), &messages[..2])).await.unwrap();
     let [Ok(new), Ok(again)] = &outcomes[..] else { panic!("{outcomes:?}") };
