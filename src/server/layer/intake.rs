@@ -1,6 +1,7 @@
-//! Bounds the memory of requests that have not arrived in full: a request that comes in pieces waits until its whole
-//! length fits into what all of them may take together, and must then arrive in time. What arrives at once, as nearly
-//! all do, passes without being counted. Only the first message of a call is looked at.
+//! Bounds the memory of requests that have not arrived in full: together they may take so much, and each must arrive in
+//! time. Nobody waits for room: a request that waits would hold the window of its connection, and with it the rest of
+//! those that have room. What arrives at once, as nearly all do, passes without being counted. Only the first message of
+//! a call is looked at.
 
 use std::{
     future::Future,
@@ -18,15 +19,16 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Sleep, sleep},
 };
-use tokio_util::sync::PollSemaphore;
 use tonic::{Status, codegen::StdError};
 
-use crate::model::{Error, Reason, limits};
+use crate::model::{Error, Reason};
 
-/// Bytes of requests that may be on their way at a time, over all connections.
-const MOST: usize = 128 << 20;
+/// Bytes of requests that have arrived in part, over all connections.
+const MOST: usize = 256 << 20;
 /// A request that comes in pieces is given up when it has not arrived after this.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// When a request that was turned away makes sense again.
+const LATER: Duration = Duration::from_secs(1);
 /// What comes before a message: a flag, and its length in four bytes, big end first.
 const PREFIX: usize = 5;
 
@@ -53,7 +55,7 @@ where
 
     fn call(&self, request: Request<B>) -> Self::Future {
         let budget = &self.budget;
-        self.inner.call(request.map(|body| Counted { body, progress: Progress::New(budget.clone()), patience: None }))
+        self.inner.call(request.map(|body| Counted { body, progress: Progress::New(budget.clone()) }))
     }
 }
 
@@ -61,18 +63,24 @@ where
 pub struct Counted<B> {
     body: B,
     progress: Progress,
-    patience: Option<Pin<Box<Sleep>>>,
 }
 
 enum Progress {
     /// Nothing has come yet.
     New(Arc<Semaphore>),
-    /// Its first piece waits until there is room for all of it.
-    Waiting { first: Frame<Bytes>, room: PollSemaphore, bytes: u32 },
-    /// There is room for it.
-    Admitted(#[expect(dead_code, reason = "held until the request is dropped")] OwnedSemaphorePermit),
-    /// It came whole.
+    /// A part has come.
+    Part(Part),
+    /// All has come.
     Whole,
+}
+
+struct Part {
+    budget: Arc<Semaphore>,
+    // As many as bytes have come.
+    room: OwnedSemaphorePermit,
+    // Bytes that are still to come.
+    missing: usize,
+    patience: Pin<Box<Sleep>>,
 }
 
 impl<B> Body for Counted<B>
@@ -85,17 +93,19 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
         let this = &mut *self;
-        let polled = this.poll_counted(cx);
-        if polled.is_pending() && matches!(this.progress, Progress::Waiting { .. } | Progress::Admitted(_)) {
-            let patience = this.patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
-            ready!(patience.as_mut().poll(cx));
-            return Poll::Ready(Some(Err(late())));
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        match (polled, &mut this.progress) {
+            (Poll::Ready(Some(Ok(frame))), progress) => Poll::Ready(Some(progress.count(&frame).map(|()| frame))),
+            (Poll::Pending, Progress::Part(part)) => {
+                ready!(part.patience.as_mut().poll(cx));
+                Poll::Ready(Some(Err(late())))
+            }
+            (polled, _) => polled.map_err(Into::into),
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        !matches!(self.progress, Progress::Waiting { .. }) && self.body.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -103,48 +113,56 @@ where
     }
 }
 
-impl<B> Counted<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<StdError>,
-{
-    fn poll_counted(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
-        loop {
-            if let Progress::Waiting { room, bytes, .. } = &mut self.progress {
-                let permit = ready!(room.poll_acquire_many(cx, *bytes)).ok_or_else(late)?;
-                if let Progress::Waiting { first, .. } =
-                    std::mem::replace(&mut self.progress, Progress::Admitted(permit))
-                {
-                    return Poll::Ready(Some(Ok(first)));
+impl Progress {
+    /// Makes room for what has come, as long as it is not all.
+    fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), StdError> {
+        let Some(data) = frame.data_ref() else { return Ok(()) };
+        match self {
+            Progress::New(budget) => match missing(data) {
+                Some(missing) => {
+                    let (budget, room) = (budget.clone(), take(budget, data.len())?);
+                    *self = Progress::Part(Part { budget, room, missing, patience: Box::pin(sleep(PATIENCE)) });
                 }
-            }
-            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose().map_err(Into::into)? else {
-                return Poll::Ready(None);
-            };
-            let Progress::New(budget) = &self.progress else { return Poll::Ready(Some(Ok(frame))) };
-            let Some(bytes) = missing(&frame) else {
-                self.progress = Progress::Whole;
-                return Poll::Ready(Some(Ok(frame)));
-            };
-            let room = PollSemaphore::new(budget.clone());
-            self.progress = Progress::Waiting { first: frame, room, bytes };
+                None => *self = Progress::Whole,
+            },
+            Progress::Part(part) => match part.missing.checked_sub(data.len()).filter(|&missing| missing > 0) {
+                Some(missing) => {
+                    part.room.merge(take(&part.budget, data.len())?);
+                    part.missing = missing;
+                }
+                None => *self = Progress::Whole,
+            },
+            Progress::Whole => {}
         }
+        Ok(())
     }
 }
 
-/// The length of a message of which this first piece is only a part; None if the piece is all of it. What claims to be
+/// Room for so many bytes, if there is.
+fn take(budget: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, StdError> {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    budget.clone().try_acquire_many_owned(bytes).map_err(|_| crowded())
+}
+
+/// Bytes of a message that are still to come after this first piece; None if the piece is all of it. What claims to be
 /// longer than a request may be is refused further on, by whoever reads it.
-fn missing(first: &Frame<Bytes>) -> Option<u32> {
-    let most = limits::REQUEST_BYTES as u32;
-    let data = first.data_ref()?;
-    let Some(length) = data.get(1..PREFIX) else { return Some(most) };
-    let length = u32::from_be_bytes(length.try_into().expect("four bytes"));
-    (data.len() < PREFIX + length as usize).then_some(length.min(most))
+fn missing(first: &[u8]) -> Option<usize> {
+    let Some(length) = first.get(1..PREFIX) else { return Some(usize::MAX) };
+    let length = u32::from_be_bytes(length.try_into().expect("four bytes")) as usize;
+    (PREFIX + length).checked_sub(first.len()).filter(|&left| left > 0)
 }
 
 fn late() -> StdError {
     let message = "the request did not arrive in full within 30 s: send it again, in smaller parts if the line is slow";
     Box::new(Status::from(Error::new(Reason::RequestInvalid, message)))
+}
+
+fn crowded() -> StdError {
+    let message = format!(
+        "requests that have arrived in part take {} MiB, as much as they may: send this one again in a moment",
+        MOST >> 20
+    );
+    Box::new(Status::from(Error::new(Reason::QuotaExceeded, message).retry_after(LATER)))
 }
 
 #[cfg(test)]
@@ -153,10 +171,27 @@ mod tests {
 
     #[test]
     fn what_is_whole_is_told_from_what_is_not() {
-        let piece = |bytes: &'static [u8]| missing(&Frame::data(Bytes::from_static(bytes)));
-        assert_eq!(piece(&[0, 0, 0, 0, 2, 7, 7]), None);
-        assert_eq!(piece(&[0, 0, 0, 0, 2, 7]), Some(2));
-        assert_eq!(piece(&[0, 0, 0]), Some(limits::REQUEST_BYTES as u32));
-        assert_eq!(piece(&[0, 255, 255, 255, 255, 1]), Some(limits::REQUEST_BYTES as u32));
+        assert_eq!(missing(&[0, 0, 0, 0, 2, 7, 7]), None);
+        assert_eq!(missing(&[0, 0, 0, 0, 2, 7]), Some(1));
+        assert_eq!(missing(&[0, 0, 0, 0, 0]), None);
+        assert_eq!(missing(&[0, 0, 0]), Some(usize::MAX));
+    }
+
+    #[tokio::test]
+    async fn only_what_has_not_arrived_takes_room() {
+        let budget = Arc::new(Semaphore::new(20));
+        let piece = |bytes: &'static [u8]| Frame::data(Bytes::from_static(bytes));
+        let progress = || Progress::New(budget.clone());
+        let (mut first, mut second, mut whole) = (progress(), progress(), progress());
+        first.count(&piece(&[0, 0, 0, 0, 9, 1, 2, 3])).unwrap();
+        first.count(&piece(&[4, 5])).unwrap();
+        assert_eq!(budget.available_permits(), 10);
+        second.count(&piece(&[0, 0, 0, 0, 30, 1, 2, 3])).unwrap();
+        assert!(second.count(&piece(&[4, 5, 6])).is_err());
+        whole.count(&piece(&[0, 0, 0, 0, 3, 1, 2, 3])).unwrap();
+        first.count(&piece(&[6, 7, 8, 9])).unwrap();
+        assert_eq!(budget.available_permits(), 12);
+        drop(second);
+        assert_eq!(budget.available_permits(), 20);
     }
 }
