@@ -46,7 +46,9 @@ impl Form {
 
 /// Writes text so that it neither moves the cursor nor gives the terminal orders, and stays on its line.
 fn visible(out: &mut impl Write, text: &str) -> io::Result<()> {
-    let control = |letter: char| letter.is_control() && letter != '\t';
+    // Those that turn the direction of text around let it pass for another.
+    let turns = |letter| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let control = |letter: char| letter.is_control() && letter != '\t' || turns(letter);
     for part in text.split_inclusive(control) {
         match part.char_indices().next_back() {
             Some((at, letter)) if control(letter) => write!(out, "{}{}", &part[..at], letter.escape_default())?,

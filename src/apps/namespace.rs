@@ -99,11 +99,12 @@ struct Settings {
     #[arg(long, value_name = "DURATION")]
     deduplication_window: Option<Span>,
 
-    /// Messages published in a second, at most; `none` is no limit [broker's default: none]
+    /// Messages published in a second, on average; a batch is taken whole and paid back with a wait; `none` is no limit
+    /// [broker's default: none]
     #[arg(long, value_name = "N")]
     max_messages_per_second: Option<Limit<u64>>,
 
-    /// Bytes published in a second, at most, as in 10MiB; `none` is no limit [broker's default: none]
+    /// Bytes published in a second, on average, as in 10MiB; `none` is no limit [broker's default: none]
     #[arg(long, value_name = "SIZE")]
     max_bytes_per_second: Option<Limit<Size>>,
 

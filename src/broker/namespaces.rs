@@ -27,6 +27,8 @@ pub type Change = Box<dyn FnOnce(&mut Namespace) -> Result<()> + Send>;
 
 /// Where the state keeps them: this and the name.
 const PREFIX: &str = "namespace/";
+/// And those whose deletion has begun: this and the name.
+const DELETED: &str = "deleted/";
 
 impl Broker {
     /// Creates a namespace. The same again is no error; with other settings it is NAMESPACE_MISMATCH and says what
@@ -98,6 +100,10 @@ impl Broker {
             return Err(Error::new(Reason::RequestInvalid, message).field("name"));
         }
         let known = self.served(name)?;
+        // A crash from here on leaves a log that nobody may take for one whose settings were lost.
+        let mark = format!("{DELETED}{name}");
+        let marked = self.engine.state().get(&mark)?.map_or(0, |value| value.version);
+        let marked = self.engine.state().put(&mark, Vec::new(), marked).await?;
         if !self.engine.state().delete(&format!("{PREFIX}{name}"), known.version).await? {
             return Err(changed_meanwhile(name));
         }
@@ -105,20 +111,61 @@ impl Broker {
         known.place.delete();
         self.metrics.forget(name);
         tracing::info!(namespace = %name, "the namespace was deleted");
-        self.engine.remove(name).await
+        self.engine.remove(name).await?;
+        self.engine.state().delete(&mark, marked.unwrap_or_default()).await?;
+        Ok(())
     }
 
-    /// Serves what the state knows, and `default`, which exists unasked.
+    /// Serves what the state knows, what it has forgotten, and `default`, which exists unasked.
     pub(super) async fn open_namespaces(&self) -> Result<()> {
         for (key, value) in self.engine.state().list(PREFIX)? {
             let name = NamespaceName::parse(&key[PREFIX.len()..])?;
             self.serve(Stored::parse(name, &value.bytes)?, value.version).await?;
         }
+        self.finish_deletions().await?;
+        self.adopt().await?;
         let name = NamespaceName::default();
         if self.served(&name).is_err() {
             let namespace = Namespace::new(name);
             let version = self.store(&namespace, 0).await?;
             self.serve(namespace, version).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletions that were cut short.
+    async fn finish_deletions(&self) -> Result<()> {
+        for (key, value) in self.engine.state().list(DELETED)? {
+            let name = NamespaceName::parse(&key[DELETED.len()..])?;
+            if self.served(&name).is_err() {
+                self.engine.remove(&name).await?;
+            }
+            self.engine.state().delete(&key, value.version).await?;
+        }
+        Ok(())
+    }
+
+    /// A log of which the state knows nothing: the state is damaged, or older than the log. Its messages are served
+    /// with settings that keep them, until somebody says which.
+    async fn adopt(&self) -> Result<()> {
+        for name in self.engine.logs()? {
+            if self.served(&name).is_ok() {
+                continue;
+            }
+            let settings = Namespace { max_age: FOREVER, max_bytes: u64::MAX, ..Namespace::new(name.clone()) };
+            let bounds = self.engine.log(&name, LogSettings::from(&settings)).await?.bounds();
+            if bounds.end < bounds.first {
+                // Its creation was cut short, or it is the first start.
+                self.engine.remove(&name).await?;
+                continue;
+            }
+            tracing::warn!(
+                namespace = %name,
+                "there is a log of a namespace that the state knows nothing of: its settings are lost, and what was \
+                 purged is back. It keeps everything until `tilde namespace update` says otherwise"
+            );
+            let version = self.store(&settings, 0).await?;
+            self.serve(settings, version).await?;
         }
         Ok(())
     }
@@ -173,7 +220,7 @@ impl Broker {
         // SYNCED is what nobody chose: an engine that gives less takes it and gives what it can.
         if namespace.durability > self.engine.strongest().max(Durability::Synced) {
             let message = format!(
-                "the {} engine gives no durability {:?}: choose {:?} at most",
+                "the {} engine gives no durability {}: choose {} at most",
                 self.engine.name(),
                 namespace.durability,
                 self.engine.strongest()
@@ -184,6 +231,8 @@ impl Broker {
     }
 }
 
+/// What keeps messages for good: a thousand years.
+const FOREVER: Duration = Duration::from_secs(1_000 * 365 * 24 * 3600);
 const MAX_AGE_LEAST: Duration = Duration::from_secs(1);
 const MAX_BYTES_LEAST: u64 = 1 << 20;
 const WINDOW_MOST: Duration = Duration::from_secs(24 * 3600);

@@ -39,6 +39,9 @@ pub trait Engine: Send + Sync + 'static {
     /// The log of a namespace, opened, or made if there is none. Asked twice it is the same one.
     fn log<'a>(&'a self, name: &'a NamespaceName, settings: LogSettings) -> BoxFuture<'a, Result<Arc<dyn Log>>>;
 
+    /// The namespaces that have a log.
+    fn logs(&self) -> Result<Vec<NamespaceName>>;
+
     /// Removes a namespace's log with all that it holds. Nothing happens if there is none.
     fn remove<'a>(&'a self, name: &'a NamespaceName) -> BoxFuture<'a, Result<()>>;
 

@@ -39,3 +39,12 @@ pub fn removed() -> Error {
 pub fn closed() -> Error {
     Error::new(Reason::Draining, "the broker stops and takes nothing any more: publish again when it is back")
 }
+
+/// The topic would have moved on within one atomic batch, of which nothing was published.
+pub fn conflict_within(topic: &str, expected: Sequence) -> Error {
+    let message = format!(
+        "topic {topic:?} cannot have {expected} as its last sequence: another message of this batch goes to it before. \
+         Expect a sequence only with the first of a topic"
+    );
+    Error::new(Reason::SequenceConflict, message).field("expected_last_sequence")
+}

@@ -15,6 +15,7 @@ use crate::{
     engine::log::{
         io::Disk,
         repair::{Plan, Step},
+        state,
     },
     model::NamespaceName,
 };
@@ -38,6 +39,11 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: &Args, place: &Place) -> anyhow::Result<()> {
     let directory = place.open()?;
+    let state = directory.state_fault();
+    if let Some(fault) = &state {
+        verify::report_state(fault, place.format)?;
+        tell_state(place.format)?;
+    }
     let mut logs = Vec::new();
     for name in place.names(&directory, &Disk)? {
         logs.push(examine(&directory, &Disk, &name)?);
@@ -51,11 +57,14 @@ pub fn run(args: &Args, place: &Place) -> anyhow::Result<()> {
             plans.push((examined, plan));
         }
     }
-    if plans.is_empty() || args.dry_run {
+    if (plans.is_empty() && state.is_none()) || args.dry_run {
         return Ok(());
     }
     if !args.yes {
         ask::confirm("give up what is damaged, as said above?")?;
+    }
+    if state.is_some() {
+        directory.renew_state().map_err(|error| Failure::new(error.to_string()))?;
     }
     for (examined, plan) in plans {
         plan.run(&Disk, &examined.dir).map_err(|error| Failure::new(error.to_string()))?;
@@ -63,6 +72,16 @@ pub fn run(args: &Args, place: &Place) -> anyhow::Result<()> {
         check(&again, place.format)?;
     }
     Ok(())
+}
+
+fn tell_state(format: Format) -> io::Result<()> {
+    let what = "begin a new one: the broker then serves every namespace that has a log, and keeps everything in it";
+    match format {
+        Format::Json => {
+            output::json(&Object { namespace: "", file: state::FILE.into(), step: "renew", what: what.into() })
+        }
+        Format::Text => output::line(format!("{}: to do: {what}", state::FILE)),
+    }
 }
 
 fn tell(name: &NamespaceName, steps: &[Step], format: Format) -> io::Result<()> {
@@ -99,6 +118,7 @@ fn check(examined: &Examined, format: Format) -> anyhow::Result<()> {
 /// A step as one object.
 #[derive(Serialize)]
 struct Object<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
     namespace: &'a str,
     file: String,
     step: &'static str,

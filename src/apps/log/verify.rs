@@ -10,7 +10,11 @@ use crate::{
         failure::Failure,
         output::{self, Format},
     },
-    engine::log::{finding::Finding, io::ReadOnly},
+    engine::log::{
+        finding::{Finding, Kind},
+        io::ReadOnly,
+        state,
+    },
 };
 
 /// Check all files: exit code 0 if they are whole or a crash merely tore the end, 1 if anything is damaged
@@ -24,18 +28,39 @@ pub struct Args {}
 pub fn run(_: &Args, place: &Place) -> anyhow::Result<()> {
     let directory = place.open()?;
     let mut damaged = Vec::new();
+    if let Some(fault) = directory.state_fault() {
+        report_state(&fault, place.format)?;
+        damaged.push("the state".to_owned());
+    }
     for name in place.names(&directory, &ReadOnly)? {
         let examined = examine(&directory, &ReadOnly, &name)?;
         report(&examined, place.format)?;
         if examined.log.is_damaged() {
-            damaged.push(name.to_string());
+            damaged.push(format!("the log of {name}"));
         }
     }
     if damaged.is_empty() {
         return Ok(());
     }
-    let failure = Failure::new(format!("damaged: the log of {}", damaged.join(", ")));
+    let failure = Failure::new(format!("damaged: {}", damaged.join(", ")));
     Err(failure.hint("restore the files from a copy, or `tilde log repair` gives up what is damaged").into())
+}
+
+/// Prints what is wrong with the state.
+pub fn report_state(fault: &str, format: Format) -> io::Result<()> {
+    let what = format!("{fault}; the settings of namespaces and what was purged are lost, no message is");
+    match format {
+        Format::Json => output::json(&State { file: state::FILE, kind: Kind::Damage.word(), what: &what }),
+        Format::Text => output::line(format!("{}: {}: {what}", state::FILE, Kind::Damage.word())),
+    }
+}
+
+/// What is wrong with the state, as one object.
+#[derive(Serialize)]
+struct State<'a> {
+    file: &'a str,
+    kind: &'static str,
+    what: &'a str,
 }
 
 /// Prints what was found in one log.

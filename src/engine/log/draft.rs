@@ -159,7 +159,7 @@ impl Draft {
             known.dedup.room_for(self.fresh.len() + 1)?;
         }
         if let Some(expected) = batch.entries[at].expected {
-            self.check_expected(batch.record(at).topic(), expected, known)?;
+            self.check_expected(batch, at, expected, begin, known)?;
         }
         Ok(Appended {
             sequence: self.first.plus(self.count.into()),
@@ -183,7 +183,16 @@ impl Draft {
         }
     }
 
-    fn check_expected(&mut self, topic: &str, expected: Sequence, known: &Known<'_>) -> Result<()> {
+    fn check_expected(
+        &mut self,
+        batch: &Batch,
+        at: usize,
+        expected: Sequence,
+        begin: Sequence,
+        known: &Known<'_>,
+    ) -> Result<()> {
+        let record = batch.record(at);
+        let topic = record.topic();
         let topics = self.topics.get_or_insert_with(|| {
             let placed = Records::new(&self.bytes[frame::HEADER..]).flatten();
             placed.map(|record| (record.topic().to_owned(), record.sequence())).collect()
@@ -198,7 +207,10 @@ impl Draft {
         if actual == expected {
             return Ok(());
         }
-        Err(refusal::conflict(topic, expected, actual))
+        Err(match batch.atomic && actual >= begin {
+            true => refusal::conflict_within(topic, expected),
+            false => refusal::conflict(topic, expected, actual),
+        })
     }
 
     /// The finished block's bytes: header, then records. `synced` is what was on stable storage before it.

@@ -13,8 +13,9 @@ use super::{
     finding::{self, Finding, Kind},
     frame::Frame,
     index::Index,
-    io::{LogFile, LogIo},
+    io::{LogFile, LogIo, ReadOnly},
     segment::{self, Header},
+    state,
     survey::{self, Patient, Survey},
     take_lock,
 };
@@ -59,6 +60,36 @@ impl Directory {
         let mut names: Vec<_> = names.iter().filter_map(|name| NamespaceName::parse(name).ok()).collect();
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// What is wrong with the state, if anything is.
+    pub fn state_fault(&self) -> Option<String> {
+        let path = self.dir.join(state::FILE);
+        if path.exists() {
+            return state::check(&path).err().map(|error| format!("it cannot be read: {error}"));
+        }
+        // Without logs there is nothing to know of.
+        super::has_logs(&ReadOnly, &self.dir).unwrap_or(true).then(|| "it is missing".to_owned())
+    }
+
+    /// Gives up the state: begins a new one, and sets the old one aside. Answers under which name.
+    pub fn renew_state(&self) -> Result<Option<String>> {
+        let path = self.dir.join(state::FILE);
+        let name = |number| match number {
+            1 => format!("{}.damaged", state::FILE),
+            _ => format!("{}.damaged.{number}", state::FILE),
+        };
+        let renew = || {
+            let mut aside = None;
+            if path.exists() {
+                let free = (1..).map(name).find(|name| !self.dir.join(name).exists()).expect("names do not run out");
+                std::fs::rename(&path, self.dir.join(&free))?;
+                aside = Some(free);
+            }
+            state::make(&path)?;
+            Ok(aside)
+        };
+        renew().map_err(|error| state::unreadable(&path, &error))
     }
 
     /// Where a namespace's log lies.

@@ -178,7 +178,8 @@ impl Judge<'_> {
         match self.segment.state {
             State::Torn => {
                 let tear = survey.holes.first().map_or(survey.end, |hole| hole.range.start);
-                let what = "a crash tore what follows; nothing of it was answered as synced, and opening cuts it off";
+                let what = "what follows is not whole, as after a crash: nothing behind it says that it was synced, and \
+                            opening cuts it off";
                 self.find(Kind::Torn, Some(tear), None, what);
             }
             State::Damaged if survey.junk => {

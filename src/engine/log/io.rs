@@ -72,7 +72,7 @@ impl LogIo for Disk {
             // Its name is an entry of the directory above.
             Ok(()) => self.sync_dir(above(dir)),
             Err(_) if dir.is_dir() => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !above(dir).exists() => {
                 self.create_dir(above(dir))?;
                 self.create_dir(dir)
             }

@@ -135,7 +135,12 @@ impl LogEngine {
         let all = Box::new(move || open.lock().expect("nobody panics while holding it").values().cloned().collect());
         pool.start(config.writers, config.tend, all).map_err(failed)?;
         let driver = pool.clone();
-        let state = FileState::open(&dir.join("state.redb"), Box::new(move |error| driver.failed(error)))?;
+        let file = dir.join(state::FILE);
+        if !file.exists() && has_logs(&*io, dir).map_err(failed)? {
+            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+            return Err(state::unreadable(&file, &redb::Error::Io(missing)));
+        }
+        let state = FileState::open(&file, Box::new(move |error| driver.failed(error)))?;
         Ok(LogEngine {
             dir: dir.to_owned(),
             io,
@@ -163,6 +168,22 @@ impl LogEngine {
     fn log_dir(&self, name: &NamespaceName) -> PathBuf {
         self.dir.join(LOGS).join(name.as_str())
     }
+}
+
+/// The namespaces that have a log in a data directory.
+fn logs(io: &dyn LogIo, dir: &Path) -> std::io::Result<Vec<NamespaceName>> {
+    let names = io.list(&dir.join(LOGS))?;
+    Ok(names.iter().filter_map(|name| NamespaceName::parse(name).ok()).collect())
+}
+
+/// Whether any of them has a file.
+fn has_logs(io: &dyn LogIo, dir: &Path) -> std::io::Result<bool> {
+    for name in logs(io, dir)? {
+        if !segment::list(io, &dir.join(LOGS).join(name.as_str()))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// One process per directory. The inner error says who is in the way.
@@ -213,6 +234,13 @@ impl Engine for LogEngine {
             let log = blocking(move || StoredLog::open(segments, settings, shared)).await?;
             self.lock_logs().insert(name.clone(), log.clone());
             Ok(log as Arc<dyn Log>)
+        })
+    }
+
+    fn logs(&self) -> Result<Vec<NamespaceName>> {
+        logs(&*self.io, &self.dir).map_err(|error| {
+            tracing::error!(%error, "the directory of logs could not be read");
+            Error::new(Reason::StorageFailed, "the broker could not list its logs: see its log")
         })
     }
 

@@ -206,14 +206,16 @@ impl Recovery<'_> {
             self.cut(&*file, header, end, scan.last)?;
         }
         if !clean {
-            // It takes no more blocks: what was zeroed ahead goes, or every crash would leave a file of full size. And
-            // what a dead process wrote may not have reached the disk yet: nobody sees it before it has.
-            file.set_len(end).and_then(|()| file.sync()).map_err(|error| self.failed(&error))?;
+            // It takes no more blocks: what was zeroed ahead goes, or every crash would leave a file of full size.
+            file.set_len(end).map_err(|error| self.failed(&error))?;
             tracing::info!(
                 namespace = %self.segments.name, segment = %header.first, last = %scan.last, cut = !untouched,
                 "the log was not closed cleanly: numbering goes on further up"
             );
         }
+        // What a dead process wrote, be it a closing block, may not have reached the disk yet: nothing is built on it
+        // before it has.
+        file.sync().map_err(|error| self.failed(&error))?;
         let last = if scan.last == Sequence::ZERO { header.previous } else { scan.last };
         let last_time = self.last_time(&scan);
         ids.append(&mut scan.ids);
@@ -250,7 +252,7 @@ impl Recovery<'_> {
         cut.map_err(|error| self.failed(&error))?;
         tracing::warn!(
             namespace = %self.segments.name, segment = %header.first, offset = end,
-            "a crash left a torn tail, never answered as synced: cut off"
+            "the end is not whole, as after a crash, and nothing behind it says that it was synced: cut off"
         );
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, backends::InMemoryBackend};
 use tokio::sync::{mpsc, oneshot};
 
 use super::io::{Disk, LogIo, is_full};
@@ -18,6 +18,9 @@ use crate::{
     engine::{BoxFuture, State, Value},
     model::{Error, Reason, Result},
 };
+
+/// The name of the file.
+pub const FILE: &str = "state.redb";
 
 const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
 /// Bytes of the file that stay in memory.
@@ -45,7 +48,7 @@ struct Change {
 impl FileState {
     /// Opens the file, or makes it. `failure` hears of a disk that failed; one that is full is a refusal.
     pub fn open(path: &Path, failure: OnFailure) -> Result<Self> {
-        let file = Arc::new(StateFile::open(path).map_err(failed)?);
+        let file = Arc::new(StateFile::open(path).map_err(|error| unreadable(path, &error))?);
         let (changes, waiting) = mpsc::channel(WAITING);
         let writer = file.clone();
         let spawned = thread::Builder::new().name("tilde-state".into()).spawn(move || write(&writer, waiting, failure));
@@ -149,8 +152,25 @@ fn database(path: &Path) -> Result<Database, redb::Error> {
     Ok(Database::builder().set_cache_size(CACHE).open(path)?)
 }
 
+/// Looks whether the values of a file can be read; the error says why not. Works on a copy in memory, as opening a file
+/// after a crash would change it.
+pub fn check(path: &Path) -> Result<(), redb::Error> {
+    let bytes = fs::read(path)?;
+    if bytes.is_empty() {
+        return Err(redb::Error::Io(io::Error::new(io::ErrorKind::InvalidData, "it is empty")));
+    }
+    let copy = InMemoryBackend::new();
+    copy.set_len(bytes.len() as u64)?;
+    copy.write(0, &bytes)?;
+    let database = Database::builder().create_with_backend(copy)?;
+    for row in database.begin_read()?.open_table(VALUES)?.iter()? {
+        row?;
+    }
+    Ok(())
+}
+
 /// Makes the file under a name that does not count: one that is half made could never be opened.
-fn make(path: &Path) -> Result<(), redb::Error> {
+pub fn make(path: &Path) -> Result<(), redb::Error> {
     let unfinished = path.with_extension("tmp");
     if fs::exists(&unfinished)? {
         fs::remove_file(&unfinished)?;
@@ -232,6 +252,17 @@ fn decode(stored: &[u8]) -> Value {
         Some((version, bytes)) => Value { version: u64::from_le_bytes(*version), bytes: bytes.to_vec() },
         None => Value { version: 0, bytes: Vec::new() },
     }
+}
+
+/// The refusal to open a file that is missing or cannot be read.
+pub fn unreadable(path: &Path, error: &redb::Error) -> Error {
+    let full = matches!(error, redb::Error::Io(io) if is_full(io));
+    let message = format!(
+        "{} cannot be opened: {error}. It holds the namespaces, their settings and what was purged: restore it from a \
+         copy, or give it up with `tilde log repair`, which keeps all messages",
+        path.display()
+    );
+    Error::new(if full { Reason::StorageFull } else { Reason::StorageCorrupt }, message)
 }
 
 /// What the caller sees of a failure; the rest goes to the log.

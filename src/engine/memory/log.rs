@@ -160,7 +160,10 @@ impl<'a> Placing<'a> {
         if let Some(expected) = self.batch.entries[at].expected {
             let actual = self.newest(record.topic());
             if actual != expected {
-                return Err(refusal::conflict(record.topic(), expected, actual));
+                return Err(match self.batch.atomic && actual >= self.kept.next {
+                    true => refusal::conflict_within(record.topic(), expected),
+                    false => refusal::conflict(record.topic(), expected, actual),
+                });
             }
         }
         if let Some((id, Seen { payload, .. })) = id {

@@ -73,6 +73,10 @@ impl Engine for MemoryEngine {
         })
     }
 
+    fn logs(&self) -> Result<Vec<NamespaceName>> {
+        Ok(MemoryEngine::logs(self).keys().cloned().collect())
+    }
+
     fn remove<'a>(&'a self, name: &'a NamespaceName) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             if let Some(log) = self.logs().remove(name) {

@@ -146,6 +146,10 @@ impl Engine for SlowEngine {
         })
     }
 
+    fn logs(&self) -> Result<Vec<NamespaceName>> {
+        Engine::logs(&*self.inner)
+    }
+
     fn remove<'a>(&'a self, name: &'a NamespaceName) -> BoxFuture<'a, Result<()>> {
         self.inner.remove(name)
     }

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tilde::{
     broker::{Broker, Config, Publish, Subscribe},
     clock::ManualClock,
-    engine::{Engine, memory::MemoryEngine},
-    model::{Durability, Namespace, NamespaceName, Pattern, Reason, Timestamp, Topic},
+    engine::{Batch, Engine, LogSettings, memory::MemoryEngine},
+    model::{Durability, Namespace, NamespaceName, Pattern, Reason, Timestamp, Topic, limits},
     telemetry::Metrics,
 };
 
@@ -150,4 +150,35 @@ async fn topics_are_listed_told_and_purged() {
     assert_eq!(fixture.broker.purge_topics(&space, &prefix, None, false).await.unwrap().messages, 3);
     let (mut stream, _) = fixture.subscribe(Subscribe { stop_at_end: true, ..earliest(&["~"]) }).await;
     assert_eq!(texts(&rest(&mut stream).await), ["b"]);
+}
+
+/// Opens a broker over what an earlier one left.
+async fn reopen(engine: Arc<MemoryEngine>, clock: Arc<ManualClock>) -> Arc<Broker> {
+    Broker::open(engine, clock, Arc::new(Metrics::default()), Config::default()).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_crash_left_of_a_namespace_is_told_from_one_whose_settings_are_lost() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_nanos(1_800_000_000_000_000_000), 7));
+    let engine = Arc::new(MemoryEngine::new(clock.clone()));
+    let settings = |name: &NamespaceName| LogSettings::from(&Namespace::new(name.clone()));
+    for (left, holds) in [("created", false), ("deleted", true), ("lost", true)] {
+        let log = engine.log(&name(left), settings(&name(left))).await.unwrap();
+        if holds {
+            let mut batch = Batch::new(Durability::Memory);
+            batch.push(&publish("t", left).message, limits::MESSAGE_BYTES, None).unwrap();
+            log.append(batch).await.unwrap().remove(0).unwrap();
+        }
+    }
+    engine.state().put("deleted/deleted", Vec::new(), 0).await.unwrap();
+    let broker = reopen(engine.clone(), clock).await;
+    let found = broker.list_namespaces("", 10).await.unwrap();
+    let names: Vec<_> = found.iter().map(|found| found.namespace.name.as_str()).collect();
+    assert_eq!(names, ["default", "lost"]);
+    assert_eq!(found[1].namespace.max_bytes, u64::MAX, "it keeps everything");
+    assert_eq!(Engine::logs(&*engine).unwrap().len(), 2, "nothing is left of the others");
+    assert!(engine.state().list("deleted/").unwrap().is_empty());
+    let lost = Subscribe { namespace: name("lost"), stop_at_end: true, ..earliest(&["~"]) };
+    let mut stream = broker.subscribe(lost).await.unwrap();
+    assert_eq!(texts(&rest(&mut stream).await), ["lost"]);
 }

@@ -50,7 +50,10 @@ fn message(sequence: u64) -> Message {
 /// A copy of a fixture, as `data` in a directory of its own.
 fn copy(name: &str) -> tempfile::TempDir {
     let place = tempfile::tempdir().unwrap();
+    // The state is not a part of the format of logs.
+    Tilde::start_in(place.path(), &[]).stop();
     let (from, to) = (fixtures().join(name).join("logs/default"), place.path().join("data/logs/default"));
+    fs::remove_dir_all(&to).unwrap();
     fs::create_dir_all(&to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -79,3 +79,12 @@ fn help_and_version_and_usage() {
         run(tilde(place.path(), wrong), None).told(2);
     }
 }
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let place = tempfile::tempdir().unwrap();
+    for data in ["/proc/tilde/data", "/dev/null/data"] {
+        let told = run(tilde(place.path(), &["serve", "--listen", "127.0.0.1:0", "--data", data]), None).told(1);
+        assert!(told.contains(&format!("the data directory {data} could not be opened")), "{told}");
+    }
+}

@@ -183,3 +183,46 @@ async fn with_verify_tail_the_read_that_meets_the_damage_fails_and_no_other() {
     assert_eq!(client.page("/readyz").await, "HTTP/1.1 200 OK");
     broker.stop();
 }
+
+#[test]
+fn a_state_that_is_gone_or_damaged_is_named_and_a_repair_keeps_every_message() {
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 3] = [
+        ("gone", |path| fs::remove_file(path).unwrap()),
+        ("empty", |path| fs::write(path, []).unwrap()),
+        ("other", |path| {
+            let mut bytes = fs::read(path).unwrap();
+            bytes[..64].fill(b'Z');
+            fs::write(path, bytes).unwrap();
+        }),
+    ];
+    for (what, damage) in damages {
+        let place = tempfile::tempdir().unwrap();
+        let broker = Tilde::start_in(place.path(), &[]);
+        broker.run(&["namespace", "create", "team", "--max-age", "1h"]).ok();
+        broker.run(&["publish", "a", "kept", "--namespace", "team"]).ok();
+        broker.run(&["publish", "a", "kept too"]).ok();
+        broker.stop();
+        damage(&place.path().join("data/state.redb"));
+
+        let told = run(support::serve(place.path(), &[]), None).told(1);
+        let last = told.lines().last().unwrap();
+        assert!(last.contains("state.redb cannot be opened") && last.contains("tilde log repair"), "{what}: {told}");
+        let log =
+            |args: &[&str]| run(support::tilde(place.path(), &[&["log"], args, &["--data", "data"]].concat()), None);
+        assert!(log(&["verify"]).told(1).contains("damaged: the state"), "{what}");
+        let repaired = log(&["repair", "--yes"]).text();
+        assert!(repaired.contains("state.redb: to do: begin a new one"), "{what}: {repaired}");
+        log(&["verify"]).ok();
+
+        let broker = Tilde::start_in(place.path(), &[]);
+        for (namespace, text) in [("team", "a  kept\n"), ("default", "a  kept too\n")] {
+            let all = ["subscribe", "~", "--from", "earliest", "--end", "--namespace", namespace];
+            assert_eq!(broker.run(&all).text(), text, "{what}");
+        }
+        // Its settings are lost: it keeps everything until somebody says otherwise.
+        let settings = broker.run(&["namespace", "show", "team", "--format", "json"]).json().remove(0);
+        assert_ne!(settings["max_age"], "1h", "{settings}");
+        broker.stop();
+    }
+}
