@@ -128,7 +128,7 @@ async fn a_damaged_index_is_built_anew() {
     let index = file.replace(".log", ".idx");
     let index = place.path().join("data/logs/default").join(index);
     let length = fs::metadata(&index).unwrap().len() as usize;
-    for byte in (0..length).step_by(length / rounds(16, 100) | 1) {
+    for byte in (0..length).step_by((length / rounds(16, 100)) | 1) {
         let verify = if byte % 2 == 0 { "all" } else { "tail" };
         let mut bytes = fs::read(&index).unwrap();
         bytes[byte] ^= 1 << (byte % 8);
