@@ -9,8 +9,8 @@ use crate::config::{self, Loaded};
 ///
 /// Flags go before the environment, the environment before the file, the file before the defaults. The file is the one
 /// that --config or TILDE_CONFIG names, else tilde.toml in the working directory if it is there. Each setting has a
-/// variable: `tail_bytes` in the section `storage` is TILDE_STORAGE_TAIL_BYTES. One that begins with TILDE_ and names no setting
-/// is warned of.
+/// variable: `tail_bytes` in the section `storage` is TILDE_STORAGE_TAIL_BYTES. One that begins with TILDE_
+/// and names no setting is warned of.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]

@@ -40,7 +40,7 @@ impl Acceptor {
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
                     if errors.allows() {
-                        tracing::error!(%error, "no connections can be taken; trying again");
+                        tracing::error!(%error, "no connections can be taken; trying again. If files ran out, raise their limit");
                     }
                     sleep(BACK_OFF).await;
                 }

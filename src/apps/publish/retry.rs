@@ -22,7 +22,8 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Goes on for `limit`, counted from the first failure. `repeatable`: the message has an id, so that the broker knows it again.
+    /// Goes on for `limit`, counted from the first failure. `repeatable`: the message has an id, so that the broker knows
+    /// it again.
     pub fn new(limit: Duration, repeatable: bool) -> Self {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         Retry { limit, since: None, repeatable, backoff }
