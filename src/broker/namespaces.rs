@@ -155,7 +155,7 @@ impl Broker {
             let settings = Namespace { max_age: FOREVER, max_bytes: u64::MAX, ..Namespace::new(name.clone()) };
             let bounds = self.engine.log(&name, LogSettings::from(&settings)).await?.bounds();
             if bounds.end < bounds.first {
-                // Its creation was cut short, or it is the first start.
+                // Nothing goes with it: its creation was cut short, or retention took everything.
                 self.engine.remove(&name).await?;
                 continue;
             }
@@ -231,8 +231,8 @@ impl Broker {
     }
 }
 
-/// What keeps messages for good: a thousand years.
-const FOREVER: Duration = Duration::from_secs(1_000 * 365 * 24 * 3600);
+/// What keeps messages for good: a hundred years.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 const MAX_AGE_LEAST: Duration = Duration::from_secs(1);
 const MAX_BYTES_LEAST: u64 = 1 << 20;
 const WINDOW_MOST: Duration = Duration::from_secs(24 * 3600);

@@ -13,7 +13,7 @@ pub fn reused(topic: &str, id: &[u8], sequence: Sequence) -> Error {
 }
 
 /// The id stands twice in one atomic batch, of which nothing was published.
-pub fn repeated(topic: &str, id: &[u8]) -> Error {
+pub fn reused_within(topic: &str, id: &[u8]) -> Error {
     let id = String::from_utf8_lossy(id);
     let message = format!(
         "message_id {id:?} stands in this batch twice for topic {topic:?}, with two payloads: give every message an id of \
@@ -30,6 +30,15 @@ pub fn conflict(topic: &str, expected: Sequence, actual: Sequence) -> Error {
     Error::new(Reason::SequenceConflict, message).field("expected_last_sequence").with("actual", actual)
 }
 
+/// The topic would have moved on within one atomic batch, of which nothing was published.
+pub fn conflict_within(topic: &str, expected: Sequence) -> Error {
+    let message = format!(
+        "topic {topic:?} cannot have {expected} as its last sequence: another message of this batch goes to it before. \
+         Expect a sequence only with the first of a topic"
+    );
+    Error::new(Reason::SequenceConflict, message).field("expected_last_sequence")
+}
+
 /// The namespace is gone with its log.
 pub fn removed() -> Error {
     Error::new(Reason::NamespaceNotFound, "the namespace was deleted").field("namespace")
@@ -38,13 +47,4 @@ pub fn removed() -> Error {
 /// The engine was closed.
 pub fn closed() -> Error {
     Error::new(Reason::Draining, "the broker stops and takes nothing any more: publish again when it is back")
-}
-
-/// The topic would have moved on within one atomic batch, of which nothing was published.
-pub fn conflict_within(topic: &str, expected: Sequence) -> Error {
-    let message = format!(
-        "topic {topic:?} cannot have {expected} as its last sequence: another message of this batch goes to it before. \
-         Expect a sequence only with the first of a topic"
-    );
-    Error::new(Reason::SequenceConflict, message).field("expected_last_sequence")
 }

@@ -14,7 +14,7 @@ use crate::{
     clock::SystemClock,
     engine::log::{
         io::Disk,
-        repair::{Plan, Step},
+        repair::{Plan, Step, renew_state},
         state,
     },
     model::NamespaceName,
@@ -39,7 +39,7 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: &Args, place: &Place) -> anyhow::Result<()> {
     let directory = place.open()?;
-    let state = directory.state_fault();
+    let state = directory.state_fault().map_err(|error| Failure::new(error.to_string()))?;
     if let Some(fault) = &state {
         verify::report_state(fault, place.format)?;
         tell_state(place.format)?;
@@ -64,7 +64,7 @@ pub fn run(args: &Args, place: &Place) -> anyhow::Result<()> {
         ask::confirm("give up what is damaged, as said above?")?;
     }
     if state.is_some() {
-        directory.renew_state().map_err(|error| Failure::new(error.to_string()))?;
+        renew_state(&directory).map_err(|error| Failure::new(error.to_string()))?;
     }
     for (examined, plan) in plans {
         plan.run(&Disk, &examined.dir).map_err(|error| Failure::new(error.to_string()))?;

@@ -20,7 +20,7 @@ use crate::{
 /// Check all files: exit code 0 if they are whole or a crash merely tore the end, 1 if anything is damaged
 ///
 /// Reads everything, and compares checksums, the order of sequences, where one file ends and the next begins, and
-/// indexes. Nothing is changed.
+/// indexes; and whether the state can be read. Nothing is changed.
 #[derive(clap::Args, Debug)]
 pub struct Args {}
 
@@ -28,7 +28,7 @@ pub struct Args {}
 pub fn run(_: &Args, place: &Place) -> anyhow::Result<()> {
     let directory = place.open()?;
     let mut damaged = Vec::new();
-    if let Some(fault) = directory.state_fault() {
+    if let Some(fault) = directory.state_fault().map_err(|error| Failure::new(error.to_string()))? {
         report_state(&fault, place.format)?;
         damaged.push("the state".to_owned());
     }

@@ -272,7 +272,7 @@ fn repeated(batch: &Batch, at: usize, payload: u64, seen: Seen, begin: Sequence)
     }
     let record = batch.record(at);
     Err(match batch.atomic && seen.sequence >= begin {
-        true => refusal::repeated(record.topic(), record.message_id()),
+        true => refusal::reused_within(record.topic(), record.message_id()),
         false => refusal::reused(record.topic(), record.message_id(), seen.sequence),
     })
 }

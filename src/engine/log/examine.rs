@@ -53,43 +53,30 @@ impl Directory {
 
     /// The namespaces that have a log here, by name.
     pub fn namespaces(&self, io: &dyn LogIo) -> Result<Vec<NamespaceName>> {
-        let names = io.list(&self.dir.join(LOGS)).map_err(|error| {
+        let mut names = super::logs(io, &self.dir).map_err(|error| {
             let message = format!("the directory {} could not be read: {error}", self.dir.join(LOGS).display());
             Error::new(Reason::StorageFailed, message)
         })?;
-        let mut names: Vec<_> = names.iter().filter_map(|name| NamespaceName::parse(name).ok()).collect();
         names.sort_unstable();
         Ok(names)
     }
 
-    /// What is wrong with the state, if anything is.
-    pub fn state_fault(&self) -> Option<String> {
-        let path = self.dir.join(state::FILE);
-        if path.exists() {
-            return state::check(&path).err().map(|error| format!("it cannot be read: {error}"));
-        }
+    /// What is wrong with the state, if anything is. The error says that nobody can tell.
+    pub fn state_fault(&self) -> Result<Option<String>> {
+        let path = self.state();
         // Without logs there is nothing to know of.
-        super::has_logs(&ReadOnly, &self.dir).unwrap_or(true).then(|| "it is missing".to_owned())
+        let needed = super::has_logs(&ReadOnly, &self.dir).unwrap_or(true);
+        match state::check(&path) {
+            Ok(()) => Ok(None),
+            Err(error) if state::is_missing(&error) => Ok(needed.then(|| "it is missing".to_owned())),
+            Err(error) if state::is_damage(&error) => Ok(Some(format!("it cannot be read: {error}"))),
+            Err(error) => Err(state::unreadable(&path, &error)),
+        }
     }
 
-    /// Gives up the state: begins a new one, and sets the old one aside. Answers under which name.
-    pub fn renew_state(&self) -> Result<Option<String>> {
-        let path = self.dir.join(state::FILE);
-        let name = |number| match number {
-            1 => format!("{}.damaged", state::FILE),
-            _ => format!("{}.damaged.{number}", state::FILE),
-        };
-        let renew = || {
-            let mut aside = None;
-            if path.exists() {
-                let free = (1..).map(name).find(|name| !self.dir.join(name).exists()).expect("names do not run out");
-                std::fs::rename(&path, self.dir.join(&free))?;
-                aside = Some(free);
-            }
-            state::make(&path)?;
-            Ok(aside)
-        };
-        renew().map_err(|error| state::unreadable(&path, &error))
+    /// Where the state lies.
+    pub fn state(&self) -> PathBuf {
+        self.dir.join(state::FILE)
     }
 
     /// Where a namespace's log lies.

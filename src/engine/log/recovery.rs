@@ -199,14 +199,11 @@ impl Recovery<'_> {
         let untouched = scan.walk.rest_is_zero().map_err(|error| self.failed(&error))?;
         let clean = untouched && scan.closed.is_some();
         if !untouched {
-            // No crash takes anything from a file's length, which was there before its first block.
-            if file.len().map_err(|error| self.failed(&error))? < header.size {
-                return Err(corrupt(&self.segments.name, header.first, end));
-            }
-            self.cut(&*file, header, end, scan.last)?;
+            self.check_tail(&*file, header, end, scan.last)?;
         }
         if !clean {
-            // It takes no more blocks: what was zeroed ahead goes, or every crash would leave a file of full size.
+            // A torn tail goes. And it takes no more blocks: what was zeroed ahead goes too, or every crash would leave
+            // a file of full size.
             file.set_len(end).map_err(|error| self.failed(&error))?;
             tracing::info!(
                 namespace = %self.segments.name, segment = %header.first, last = %scan.last, cut = !untouched,
@@ -241,15 +238,17 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Cuts a torn tail off, once it is sure that it is one: no later block may say that it was synced.
-    fn cut(&self, file: &dyn LogFile, header: Header, end: u64, last: Sequence) -> Result<()> {
+    /// Makes sure that what follows is a torn tail: no later block may say that what is missing was synced.
+    fn check_tail(&self, file: &dyn LogFile, header: Header, end: u64, last: Sequence) -> Result<()> {
+        // No crash takes anything from a file's length, which was there before its first block.
+        if file.len().map_err(|error| self.failed(&error))? < header.size {
+            return Err(corrupt(&self.segments.name, header.first, end));
+        }
         let mut walk = Walk::new(file, header.seed(), end, CHUNK);
         let missing = last.max(header.previous).next();
         if walk.find_witness(missing).map_err(|error| self.failed(&error))?.is_some() {
             return Err(corrupt(&self.segments.name, header.first, end));
         }
-        let cut = file.set_len(end).and_then(|()| file.sync());
-        cut.map_err(|error| self.failed(&error))?;
         tracing::warn!(
             namespace = %self.segments.name, segment = %header.first, offset = end,
             "the end is not whole, as after a crash, and nothing behind it says that it was synced: cut off"

@@ -12,10 +12,11 @@ use std::{
 };
 
 use super::{
-    examine::{Examination, Examined, IndexState, SIZE_MOST, file_name},
+    examine::{Directory, Examination, Examined, IndexState, SIZE_MOST, file_name},
     frame::Frame,
-    io::{LogFile, LogIo},
+    io::{Disk, LogFile, LogIo},
     segment::{self, Header},
+    state,
     survey::{self, Patient},
 };
 use crate::{
@@ -330,13 +331,7 @@ impl Changes<'_> {
 
     /// A name under which a damaged file stays. Those of earlier repairs keep theirs.
     fn aside(&self, first: Sequence) -> io::Result<PathBuf> {
-        let taken = self.io.list(self.dir)?;
-        let name = |number| match number {
-            1 => format!("{}.damaged", file_name(first)),
-            _ => format!("{}.damaged.{number}", file_name(first)),
-        };
-        let free = (1..).map(name).find(|name| !taken.contains(name)).expect("names do not run out");
-        Ok(self.dir.join(free))
+        free_name(self.io, self.dir, &file_name(first))
     }
 
     fn remove_index(&self, first: Sequence) -> io::Result<()> {
@@ -345,4 +340,28 @@ impl Changes<'_> {
             _ => self.io.sync_dir(self.dir),
         }
     }
+}
+
+/// Gives up the state of a directory: a new one begins, and the old one is set aside.
+pub fn renew_state(directory: &Directory) -> Result<()> {
+    let path = directory.state();
+    let renew = || {
+        if path.exists() {
+            let dir = path.parent().expect("the file lies in a directory");
+            Disk.rename(&path, &free_name(&Disk, dir, state::FILE)?)?;
+        }
+        state::make(&path)
+    };
+    renew().map_err(|error| state::unreadable(&path, &error))
+}
+
+/// A name for a damaged file that nothing has yet.
+fn free_name(io: &dyn LogIo, dir: &Path, file: &str) -> io::Result<PathBuf> {
+    let taken = io.list(dir)?;
+    let name = |number| match number {
+        1 => format!("{file}.damaged"),
+        _ => format!("{file}.damaged.{number}"),
+    };
+    let free = (1..).map(name).find(|name| !taken.contains(name)).expect("names do not run out");
+    Ok(dir.join(free))
 }

@@ -256,13 +256,34 @@ fn decode(stored: &[u8]) -> Value {
 
 /// The refusal to open a file that is missing or cannot be read.
 pub fn unreadable(path: &Path, error: &redb::Error) -> Error {
-    let full = matches!(error, redb::Error::Io(io) if is_full(io));
+    let (reason, advice) = match error {
+        redb::Error::Io(io) if is_full(io) => (Reason::StorageFull, "make room on the disk"),
+        error if is_damage(error) => (
+            Reason::StorageCorrupt,
+            "restore it from a copy, or give it up with `tilde log repair`, which keeps all messages",
+        ),
+        _ => (Reason::StorageFailed, "look at the disk, and at who may read and write the file"),
+    };
     let message = format!(
-        "{} cannot be opened: {error}. It holds the namespaces, their settings and what was purged: restore it from a \
-         copy, or give it up with `tilde log repair`, which keeps all messages",
+        "{} cannot be opened: {error}. It holds the namespaces, their settings and what was purged: {advice}",
         path.display()
     );
-    Error::new(if full { Reason::StorageFull } else { Reason::StorageCorrupt }, message)
+    Error::new(reason, message)
+}
+
+/// Whether a file is not there.
+pub fn is_missing(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::Io(io) if io.kind() == io::ErrorKind::NotFound)
+}
+
+/// Whether an error is about what a file holds, or that there is none, and not about reaching it.
+pub fn is_damage(error: &redb::Error) -> bool {
+    use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    match error {
+        redb::Error::Io(io) => matches!(io.kind(), InvalidData | NotFound | UnexpectedEof),
+        redb::Error::DatabaseAlreadyOpen => false,
+        _ => true,
+    }
 }
 
 /// What the caller sees of a failure; the rest goes to the log.

@@ -146,7 +146,7 @@ impl<'a> Placing<'a> {
             if let Some(seen) = self.fresh.get(&id).copied().or_else(|| self.kept.dedup.lookup(id)) {
                 if seen.payload != payload {
                     return Err(match self.batch.atomic && self.fresh.contains_key(&id) {
-                        true => refusal::repeated(record.topic(), record.message_id()),
+                        true => refusal::reused_within(record.topic(), record.message_id()),
                         false => refusal::reused(record.topic(), record.message_id(), seen.sequence),
                     });
                 }

@@ -51,7 +51,7 @@ impl MemoryEngine {
         self
     }
 
-    fn logs(&self) -> MutexGuard<'_, HashMap<NamespaceName, Arc<MemoryLog>>> {
+    fn lock_logs(&self) -> MutexGuard<'_, HashMap<NamespaceName, Arc<MemoryLog>>> {
         self.logs.lock().expect("nobody panics while holding the logs")
     }
 }
@@ -67,19 +67,19 @@ impl Engine for MemoryEngine {
 
     fn log<'a>(&'a self, name: &'a NamespaceName, settings: LogSettings) -> BoxFuture<'a, Result<Arc<dyn Log>>> {
         Box::pin(async move {
-            let mut logs = self.logs();
+            let mut logs = self.lock_logs();
             let made = || Arc::new(MemoryLog::new(self.clock.clone(), self.strongest, self.tails.clone(), settings));
             Ok(logs.entry(name.clone()).or_insert_with(made).clone() as Arc<dyn Log>)
         })
     }
 
     fn logs(&self) -> Result<Vec<NamespaceName>> {
-        Ok(MemoryEngine::logs(self).keys().cloned().collect())
+        Ok(self.lock_logs().keys().cloned().collect())
     }
 
     fn remove<'a>(&'a self, name: &'a NamespaceName) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            if let Some(log) = self.logs().remove(name) {
+            if let Some(log) = self.lock_logs().remove(name) {
                 log.refuse(refusal::removed());
             }
             Ok(())
@@ -97,7 +97,7 @@ impl Engine for MemoryEngine {
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
-            for log in self.logs().values() {
+            for log in self.lock_logs().values() {
                 log.refuse(refusal::closed());
             }
             Ok(())

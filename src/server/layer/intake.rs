@@ -27,8 +27,6 @@ use crate::model::{Error, Reason};
 const MOST: usize = 256 << 20;
 /// A request that comes in pieces is given up when it has not arrived after this.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// When a request that was turned away makes sense again.
-const LATER: Duration = Duration::from_secs(1);
 /// What comes before a message: a flag, and its length in four bytes, big end first.
 const PREFIX: usize = 5;
 
@@ -162,7 +160,7 @@ fn crowded() -> StdError {
         "requests that have arrived in part take {} MiB, as much as they may: send this one again in a moment",
         MOST >> 20
     );
-    Box::new(Status::from(Error::new(Reason::QuotaExceeded, message).retry_after(LATER)))
+    Box::new(Status::from(Error::new(Reason::QuotaExceeded, message)))
 }
 
 #[cfg(test)]

@@ -147,7 +147,7 @@ impl Engine for SlowEngine {
     }
 
     fn logs(&self) -> Result<Vec<NamespaceName>> {
-        Engine::logs(&*self.inner)
+        self.inner.logs()
     }
 
     fn remove<'a>(&'a self, name: &'a NamespaceName) -> BoxFuture<'a, Result<()>> {

@@ -176,7 +176,7 @@ async fn what_a_crash_left_of_a_namespace_is_told_from_one_whose_settings_are_lo
     let names: Vec<_> = found.iter().map(|found| found.namespace.name.as_str()).collect();
     assert_eq!(names, ["default", "lost"]);
     assert_eq!(found[1].namespace.max_bytes, u64::MAX, "it keeps everything");
-    assert_eq!(Engine::logs(&*engine).unwrap().len(), 2, "nothing is left of the others");
+    assert_eq!(engine.logs().unwrap().len(), 2, "nothing is left of the others");
     assert!(engine.state().list("deleted/").unwrap().is_empty());
     let lost = Subscribe { namespace: name("lost"), stop_at_end: true, ..earliest(&["~"]) };
     let mut stream = broker.subscribe(lost).await.unwrap();

@@ -188,9 +188,11 @@ async fn with_verify_tail_the_read_that_meets_the_damage_fails_and_no_other() {
 #[test]
 fn a_state_that_is_gone_or_damaged_is_named_and_a_repair_keeps_every_message() {
     type Damage = fn(&Path);
-    let damages: [(&str, Damage); 3] = [
+    let damages: [(&str, Damage); 5] = [
         ("gone", |path| fs::remove_file(path).unwrap()),
         ("empty", |path| fs::write(path, []).unwrap()),
+        ("cut off early", |path| fs::write(path, &fs::read(path).unwrap()[..4096]).unwrap()),
+        ("cut off late", |path| fs::write(path, &fs::read(path).unwrap()[..100_000]).unwrap()),
         ("other", |path| {
             let mut bytes = fs::read(path).unwrap();
             bytes[..64].fill(b'Z');
@@ -226,4 +228,20 @@ fn a_state_that_is_gone_or_damaged_is_named_and_a_repair_keeps_every_message() {
         assert_ne!(settings["max_age"], "1h", "{settings}");
         broker.stop();
     }
+}
+
+#[test]
+fn a_state_that_cannot_be_reached_is_not_given_up() {
+    let place = tempfile::tempdir().unwrap();
+    Tilde::start_in(place.path(), &[]).stop();
+    let (state, elsewhere) = (place.path().join("data/state.redb"), place.path().join("elsewhere"));
+    fs::rename(&state, &elsewhere).unwrap();
+    fs::create_dir(&state).unwrap();
+    for args in [&["serve", "--listen", "127.0.0.1:0"][..], &["log", "verify"], &["log", "repair", "--yes"]] {
+        let told = run(support::tilde(place.path(), &[args, &["--data", "data"]].concat()), None).told(1);
+        assert!(told.contains("state.redb cannot be opened") && told.contains("look at the disk"), "{args:?}: {told}");
+    }
+    fs::remove_dir(&state).unwrap();
+    fs::rename(&elsewhere, &state).unwrap();
+    Tilde::start_in(place.path(), &[]).stop();
 }
