@@ -1,8 +1,8 @@
 //! Generates the code of the wire contract from `proto/`, with a compiler in Rust: no `protoc` is needed.
 //!
 //! Two passes. The first makes the messages, the clients and the descriptors for reflection, all of it ordinary. The
-//! second makes the servers only, over the same messages, with a codec of ours. `Broker.Subscribe` is left out of the
-//! second: its stream has a body of its own (`server/grpc/subscribe.rs` says why).
+//! second makes the servers only, over the same messages, with a codec of ours. The streams of `Broker` are left out of it:
+//! they have bodies of their own (`server/grpc/subscribe.rs` says why).
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -11,8 +11,8 @@ use tonic_prost_build::FileDescriptorSet;
 
 const FILES: [&str; 3] = ["tilde/v1/message.proto", "tilde/v1/broker.proto", "tilde/v1/admin.proto"];
 
-/// Served by hand: service and method.
-const BY_HAND: (&str, &str) = ("Broker", "Subscribe");
+/// Served by hand: a service, and its methods.
+const BY_HAND: (&str, [&str; 2]) = ("Broker", ["PublishStream", "Subscribe"]);
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -48,7 +48,7 @@ fn without_methods_by_hand(mut set: FileDescriptorSet) -> FileDescriptorSet {
         // Comments are found by position, and the positions are about to change.
         file.source_code_info = None;
         for service in file.service.iter_mut().filter(|service| service.name() == BY_HAND.0) {
-            service.method.retain(|method| method.name() != BY_HAND.1);
+            service.method.retain(|method| !BY_HAND.1.contains(&method.name()));
         }
     }
     set

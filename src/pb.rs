@@ -6,7 +6,7 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/client/tilde.v1.rs"));
 }
 
-/// The servers, over the messages of [`v1`], with the codec of `server::grpc`. Without `Broker.Subscribe`.
+/// The servers, over the messages of [`v1`], with the codec of `server::grpc`. Without the streams of `Broker`.
 #[allow(missing_docs, rustdoc::all, clippy::all, unreachable_pub)]
 pub(crate) mod server {
     include!(concat!(env!("OUT_DIR"), "/server/tilde.v1.rs"));

@@ -305,6 +305,7 @@ impl<'a> Reader<'a> {
         };
         SubscribeRequest {
             topics: self.args.patterns.clone(),
+            filter: String::new(),
             start: Some(StartPosition { position: Some(self.position.clone()) }),
             heartbeat_interval: None,
             max_messages: self.args.count.map_or(0, |count| count - self.printed),

@@ -92,8 +92,9 @@ fn position(start: Option<pb::StartPosition>) -> Result<Position> {
         Some(Start::Preset(preset)) => match Preset::try_from(preset) {
             Ok(Preset::Unspecified | Preset::New) => Position::New,
             Ok(Preset::Earliest) => Position::Earliest,
-            Err(_) => return Err(convert::unknown_value(preset, "start.preset")),
+            Ok(Preset::LastPerTopic) | Err(_) => return Err(convert::unknown_value(preset, "start.preset")),
         },
+        Some(Start::Time(_) | Start::LastMessages(_)) => return Err(convert::invalid("start", "is unknown")),
         Some(Start::AfterCursor(cursor)) => Position::After(Cursor::parse(&cursor)?),
         Some(Start::Sequence(sequence)) => Position::At(Sequence(sequence)),
     })
