@@ -4,11 +4,11 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{bail, ensure};
@@ -23,8 +23,9 @@ use tonic_prost::ProstDecoder;
 
 use super::{
     frames::{self, Frames, Run},
-    latencies::{Gathered, Latencies},
+    latencies::Gathered,
     raw::path,
+    timed::Timed,
 };
 use crate::{
     client::{Channel, Fault},
@@ -34,9 +35,6 @@ use crate::{
 
 /// Frames that may go are gathered up to so many bytes before they are handed to the connection.
 const GATHERED: usize = 64 << 10;
-
-/// At most so many of the messages in flight are timed: looking at the clock costs as much as encoding a message.
-const TIMED: u64 = 64;
 
 /// Says which frame goes next, and when.
 pub trait Pace: Send + Unpin + 'static {
@@ -57,44 +55,9 @@ pub struct Sent {
     timed: Mutex<Timed>,
 }
 
-/// When some of the messages in flight were handed over.
-#[derive(Debug, Default)]
-struct Timed {
-    every: u64,
-    slots: Vec<(u64, Option<Instant>)>,
-}
-
-impl Timed {
-    /// Of so many that may be in flight.
-    fn new(in_flight: u64) -> Timed {
-        let every = (in_flight / TIMED).max(1);
-        Timed { every, slots: vec![(0, None); in_flight.div_ceil(every) as usize + 1] }
-    }
-
-    /// The numbers within a range that are timed.
-    fn within(&self, first: u64, count: u64) -> impl Iterator<Item = u64> + use<> {
-        (first.next_multiple_of(self.every)..first + count).step_by(self.every as usize)
-    }
-
-    fn slot(&mut self, number: u64) -> &mut (u64, Option<Instant>) {
-        let slots = self.slots.len() as u64;
-        &mut self.slots[(number / self.every % slots) as usize]
-    }
-
-    fn sent(&mut self, run: Run) {
-        for number in self.within(run.first, run.count.into()) {
-            *self.slot(number) = (number, Some(Instant::now()));
-        }
-    }
-
-    fn answered(&mut self, first: u64, count: u64, now: Instant, latencies: &mut Latencies) {
-        for number in self.within(first, count) {
-            if let (of, start @ Some(_)) = self.slot(number)
-                && *of == number
-            {
-                latencies.record(start.take().map_or(Duration::ZERO, |start| now.saturating_duration_since(start)));
-            }
-        }
+impl Sent {
+    fn timed(&self) -> MutexGuard<'_, Timed> {
+        self.timed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,8 +113,8 @@ impl Feed {
         let now = Instant::now();
         for run in &response.published {
             self.check(run)?;
-            let mut timed = self.progress.timed.lock().unwrap_or_else(PoisonError::into_inner);
-            timed.answered(run.first_request, run.requests.into(), now, &mut latencies.lock());
+            let (first, count) = (run.first_request, run.requests.into());
+            self.progress.timed().answered(first, count, now, &mut latencies.lock());
         }
         self.progress.answered.fetch_add(answered, Relaxed);
         self.progress.waker.wake();
@@ -192,7 +155,7 @@ impl<P: Pace> Stream for Sending<P> {
             return Poll::Ready(None);
         };
         let run = Run { first, count };
-        this.progress.timed.lock().unwrap_or_else(PoisonError::into_inner).sent(run);
+        this.progress.timed().sent(first, count.into());
         this.progress.sent.store(first + u64::from(count), Relaxed);
         Poll::Ready(Some(Part::Run(run)))
     }
@@ -241,35 +204,5 @@ impl Encoder for Frame {
 
     fn buffer_settings(&self) -> BufferSettings {
         BufferSettings::new(GATHERED, GATHERED)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn some_of_those_in_flight_are_timed() {
-        let mut timed = Timed::new(1_024);
-        assert_eq!(timed.within(1, 40).collect::<Vec<_>>(), [16, 32]);
-        let mut latencies = Latencies::new();
-        for first in (0..1_024).step_by(8) {
-            timed.sent(Run { first, count: 8 });
-        }
-        timed.answered(512, 512, Instant::now(), &mut latencies);
-        assert_eq!(latencies.count(), 32);
-        timed.answered(0, 512, Instant::now(), &mut latencies);
-        timed.answered(0, 512, Instant::now(), &mut latencies);
-        assert_eq!(latencies.count(), 64, "each is timed once");
-    }
-
-    #[test]
-    fn one_at_a_time_is_timed_every_time() {
-        let (mut timed, mut latencies) = (Timed::new(1), Latencies::new());
-        for first in 0..100 {
-            timed.sent(Run { first, count: 1 });
-            timed.answered(first, 1, Instant::now(), &mut latencies);
-        }
-        assert_eq!(latencies.count(), 100);
     }
 }

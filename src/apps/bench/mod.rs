@@ -18,6 +18,7 @@ pub mod feed;
 pub mod frames;
 pub mod latencies;
 pub mod schedule;
+pub mod timed;
 pub mod window;
 
 pub mod raw;
