@@ -20,7 +20,7 @@ use super::{
     feed::{Feed, Sent},
     frames::Frames,
     latencies::Gathered,
-    options::{Amount, Payload, Target},
+    options::{self, Amount, Payload, Target},
     progress::Progress,
     raw::{Delivered, Deliveries},
     report::{Report, rate},
@@ -101,8 +101,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs it.
 pub async fn run(args: Args, target: Target) -> anyhow::Result<()> {
-    let (parameters, end) = (args.parameters, args.amount.end());
+    let (mut parameters, end) = (args.parameters, args.amount.end());
+    options::frame_fits(parameters.frame, parameters.in_flight, parameters.lead)?;
     let names = Names::new(&parameters, SystemClock.random());
+    parameters.topics = names.topics;
     let namespace = &target.tenant.namespace;
     let publisher = target.connect().await?;
     let channels = target.connect_many(parameters.connections as usize).await?;
@@ -138,7 +140,7 @@ pub async fn run(args: Args, target: Target) -> anyhow::Result<()> {
     drop(progress);
     arrived.check(&names, published)?;
     let used = Usage::ask(&target).await? - before;
-    let told = Told { published, published_rate: rate(published, published_in), parameters: parameters.clone() };
+    let told = Told { published, published_rate: rate(published, published_in), parameters };
     Report::new("fanout", told, published * names.copies(), took, &latencies.lock(), used).print()
 }
 

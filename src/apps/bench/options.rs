@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     apps::{
         durability::Durability,
+        failure::Failure,
         remote::{Remote, Tenant},
     },
     client::{self, Channel, Fault},
@@ -109,6 +110,18 @@ impl End {
             End::Time(length) => End::Time(length),
         }
     }
+}
+
+/// Refuses frames that would wait for ever for room, be it in flight or ahead of those who receive.
+pub fn frame_fits(frame: u32, in_flight: u64, lead: u64) -> Result<(), Failure> {
+    let frame = u64::from(frame);
+    let (most, flag) = match () {
+        () if frame > in_flight => (format!("{in_flight} may be in flight"), "--in-flight"),
+        () if frame > lead => (format!("the publisher may be {lead} ahead"), "--lead"),
+        () => return Ok(()),
+    };
+    let message = format!("a frame of {frame} messages never goes while {most}");
+    Err(Failure::usage(message).hint(format!("raise {flag}, or make --frame smaller")))
 }
 
 /// A length of time that is not nothing.

@@ -16,13 +16,12 @@ use super::{
     feed::Feed,
     frames::Frames,
     latencies::Gathered,
-    options::{Amount, Payload, Target},
+    options::{self, Amount, Payload, Target},
     progress::Progress,
     report::Report,
     usage::Usage,
     window::{self, Window},
 };
-use crate::apps::failure::Failure;
 
 /// Publish over streams, as fast as the broker answers
 ///
@@ -67,10 +66,7 @@ struct Parameters {
 /// Runs it.
 pub async fn run(args: Args, target: Target) -> anyhow::Result<()> {
     let Parameters { in_flight, frame, streams, .. } = args.parameters;
-    if u64::from(frame) > in_flight {
-        let message = format!("a frame of {frame} messages never goes while {in_flight} may be in flight");
-        return Err(Failure::usage(message).hint("raise --in-flight, or make --frame smaller").into());
-    }
+    options::frame_fits(frame, in_flight, u64::MAX)?;
     let frames = Arc::new(Frames::new(&args.parameters.topics(), &args.parameters.payload));
     let (end, stopped) = (args.amount.end(), Arc::new(AtomicBool::new(false)));
     let channels = target.connect_many(streams as usize).await?;

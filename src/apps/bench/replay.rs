@@ -94,6 +94,7 @@ pub async fn run(args: Args, target: Target) -> anyhow::Result<()> {
     let took = start.elapsed();
     drop(progress);
     let messages = count.load(Relaxed);
+    ensure!(messages > 0, "nothing is there to be read: leave out --no-store, or name another --pattern");
     ensure!(args.pattern != "~" || messages >= stored, "{stored} messages were stored, and {messages} came");
     let used = Usage::ask(&target).await? - before;
     let told = Told { pattern: args.pattern, stored, bytes, responses };
