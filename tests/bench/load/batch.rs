@@ -49,7 +49,7 @@ pub fn message(topic: &str, payload: usize, durability: Durability) -> pb::Publi
     pb::PublishRequest {
         topic: topic.to_owned(),
         payload: Some(pb::publish_request::Payload::Data(vec![b'x'; payload].into())),
-        durability: pb::Durability::from(durability).into(),
+        durability: durability.wire().into(),
         ..Default::default()
     }
 }
