@@ -205,7 +205,7 @@ mod tests {
         let plain = pb::PublishStreamRequest { requests: vec![request.clone(); 3], ..Default::default() };
         let bytes = plain.encode_to_vec();
         let (said, requests) = frame(&bytes).unwrap();
-        assert!(said.is_none() && requests == [request.encode_to_vec(); 3]);
+        assert!(said.is_none() && requests == vec![&*request.encode_to_vec(); 3]);
         let first = pb::PublishStreamRequest { producer_id: "p".into(), first_number: 7, ..plain };
         let bytes = first.encode_to_vec();
         let (said, requests) = frame(&bytes).unwrap();
