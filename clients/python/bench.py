@@ -21,6 +21,14 @@ from tilde.v1.broker_pb2_grpc import BrokerStub
 
 def main() -> None:
     args = parse_args()
+    try:
+        result = measure(args)
+    except grpc.RpcError as error:
+        raise SystemExit(f"{error.code().name}: {error.details()}")
+    print(json.dumps(result))
+
+
+def measure(args: argparse.Namespace) -> dict[str, object]:
     payloads = [f"{number:08}".encode().ljust(args.payload, b".") for number in range(1000)]
     with grpc.insecure_channel(args.address) as channel:
         begin = time.perf_counter()
@@ -32,7 +40,7 @@ def main() -> None:
         seconds = time.perf_counter() - begin
     if answered != args.messages:
         raise SystemExit(f"{answered} of {args.messages} messages were answered as published")
-    result = {
+    return {
         "rate": round(answered / seconds),
         "messages": answered,
         "seconds": round(seconds, 3),
@@ -40,7 +48,6 @@ def main() -> None:
         "payload_bytes": args.payload,
         "protobuf": api_implementation.Type(),  # "upb", in C; "python" would be many times slower
     }
-    print(json.dumps(result))
 
 
 def frames(args: argparse.Namespace, payloads: list[bytes]) -> Iterator[PublishStreamRequest]:

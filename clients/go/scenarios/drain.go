@@ -24,18 +24,29 @@ func drain(ctx context.Context, conn *grpc.ClientConn, prefix string) error {
 		return err
 	}
 	var received []string
-	for message, err := range follow(ctx, broker, topic) {
+	for response, err := range follow(ctx, broker, topic) {
 		if err != nil {
 			return err
 		}
-		received = append(received, message.GetText())
-		if len(received) == 3 {
-			fmt.Println("  before:", strings.Join(received, ", "))
-			if _, err := pb.NewOperationsClient(conn).Drain(ctx, &pb.DrainRequest{}); err != nil {
+		if response.Gap != nil { // what retention removed before it was read
+			fmt.Println("  Gap:", response.Gap.Reason)
+		}
+		if response.Closing != nil {
+			fmt.Println("  Closing:", response.Closing.Reason)
+			if err := publishAll(ctx, broker, topic, "5", "6"); err != nil { // refused until the broker is back
 				return err
 			}
-			if err := publishAll(ctx, broker, topic, "4", "5", "6"); err != nil {
-				return err
+		}
+		for _, message := range response.Messages {
+			received = append(received, message.GetText())
+			if len(received) == 3 {
+				fmt.Println("  before:", strings.Join(received, ", "))
+				if err := publishAll(ctx, broker, topic, "4"); err != nil {
+					return err
+				}
+				if _, err := pb.NewOperationsClient(conn).Drain(ctx, &pb.DrainRequest{}); err != nil {
+					return err
+				}
 			}
 		}
 		if len(received) == 6 {
@@ -46,9 +57,9 @@ func drain(ctx context.Context, conn *grpc.ClientConn, prefix string) error {
 	return nil
 }
 
-// follow gives all messages that match, from the earliest on, across any stop of the broker.
-func follow(ctx context.Context, broker pb.BrokerClient, pattern string) iter.Seq2[*pb.Message, error] {
-	return func(yield func(*pb.Message, error) bool) {
+// follow gives all that matches, from the earliest on, across any stop of the broker.
+func follow(ctx context.Context, broker pb.BrokerClient, pattern string) iter.Seq2[*pb.SubscribeResponse, error] {
+	return func(yield func(*pb.SubscribeResponse, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		start := earliest()
@@ -56,18 +67,12 @@ func follow(ctx context.Context, broker pb.BrokerClient, pattern string) iter.Se
 			stream, err := broker.Subscribe(ctx, &pb.SubscribeRequest{Topics: []string{pattern}, Start: start})
 			for err == nil {
 				var response *pb.SubscribeResponse
-				if response, err = stream.Recv(); err != nil {
-					break
-				}
-				if response.Closing != nil {
-					fmt.Println("  Closing:", response.Closing.Reason)
-				}
-				for _, message := range response.Messages {
-					if !yield(message, nil) {
+				if response, err = stream.Recv(); err == nil {
+					start = after(response.Cursor)
+					if !yield(response, nil) {
 						return
 					}
 				}
-				start = after(response.Cursor)
 			}
 			fmt.Println("  ended:", refusalOf(err))
 			if err := waitForTheBroker(err); err != nil {

@@ -7,9 +7,9 @@ import grpc
 
 from tilde.v1.admin_pb2 import DrainRequest
 from tilde.v1.admin_pb2_grpc import OperationsStub
-from tilde.v1.broker_pb2 import PublishRequest, SubscribeRequest
+from tilde.v1.broker_pb2 import PublishRequest, SubscribeRequest, SubscribeResponse
 from tilde.v1.broker_pb2_grpc import BrokerStub
-from tilde.v1.message_pb2 import Closing, Message, StartPosition
+from tilde.v1.message_pb2 import Closing, Gap, StartPosition
 
 from .refusal import Refusal
 
@@ -22,28 +22,32 @@ def run(channel: grpc.Channel, prefix: str) -> None:
     for text in ("1", "2", "3"):
         publish(broker, topic, text)
     received = []
-    for message in follow(broker, topic):
-        received.append(message.text)
-        if len(received) == 3:
-            print(f"  before: {', '.join(received)}")
-            OperationsStub(channel).Drain(DrainRequest())
-            for text in ("4", "5", "6"):
-                publish(broker, topic, text)
+    for response in follow(broker, topic):
+        if response.HasField("gap"):  # what retention removed before it was read
+            print(f"  Gap: {Gap.Reason.Name(response.gap.reason)}")
+        if response.HasField("closing"):
+            print(f"  Closing: {Closing.Reason.Name(response.closing.reason)}")
+            publish(broker, topic, "5")  # refused until the broker is back
+            publish(broker, topic, "6")
+        for message in response.messages:
+            received.append(message.text)
+            if len(received) == 3:
+                print(f"  before: {', '.join(received)}")
+                publish(broker, topic, "4")
+                OperationsStub(channel).Drain(DrainRequest())
         if len(received) == 6:
             break
     print(f"  after: {', '.join(received[3:])}")
 
 
-def follow(broker: BrokerStub, pattern: str) -> Iterator[Message]:
-    """All messages that match, from the earliest on, across any stop of the broker."""
+def follow(broker: BrokerStub, pattern: str) -> Iterator[SubscribeResponse]:
+    """All that matches, from the earliest on, across any stop of the broker."""
     start = StartPosition(preset=StartPosition.PRESET_EARLIEST)
     while True:
         try:
             for response in broker.Subscribe(SubscribeRequest(topics=[pattern], start=start)):
-                if response.HasField("closing"):
-                    print(f"  Closing: {Closing.Reason.Name(response.closing.reason)}")
-                yield from response.messages
                 start = StartPosition(after_cursor=response.cursor)
+                yield response
         except grpc.RpcError as error:
             print(f"  ended: {Refusal(error)}")
             wait_for_the_broker(error)

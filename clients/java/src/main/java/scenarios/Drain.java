@@ -19,10 +19,10 @@ import tilde.v1.SubscribeResponse;
 
 /** The broker is stopped and started again under a live subscriber, which goes on at its cursor and misses nothing. */
 final class Drain {
-    /** Takes messages until it has enough. */
+    /** Takes responses until it has enough. */
     interface Handler {
         /** False ends the stream. */
-        boolean handle(Message message) throws StatusException, InterruptedException;
+        boolean handle(SubscribeResponse response) throws StatusException, InterruptedException;
     }
 
     static void run(Channel channel, String prefix) throws StatusException, InterruptedException {
@@ -32,37 +32,40 @@ final class Drain {
 
         publish(broker, topic, "1", "2", "3");
         List<String> received = new ArrayList<>();
-        follow(broker, topic, message -> {
-            received.add(message.getText());
-            if (received.size() == 3) {
-                System.out.println("  before: " + String.join(", ", received));
-                OperationsGrpc.newBlockingV2Stub(channel).drain(DrainRequest.getDefaultInstance());
-                publish(broker, topic, "4", "5", "6");
+        follow(broker, topic, response -> {
+            if (response.hasGap()) { // what retention removed before it was read
+                System.out.println("  Gap: " + response.getGap().getReason());
+            }
+            if (response.hasClosing()) {
+                System.out.println("  Closing: " + response.getClosing().getReason());
+                publish(broker, topic, "5", "6"); // refused until the broker is back
+            }
+            for (Message message : response.getMessagesList()) {
+                received.add(message.getText());
+                if (received.size() == 3) {
+                    System.out.println("  before: " + String.join(", ", received));
+                    publish(broker, topic, "4");
+                    OperationsGrpc.newBlockingV2Stub(channel).drain(DrainRequest.getDefaultInstance());
+                }
             }
             return received.size() < 6;
         });
         System.out.println("  after: " + String.join(", ", received.subList(3, received.size())));
     }
 
-    /** Hands over all messages that match, from the earliest on, across any stop of the broker. */
+    /** Hands over all that matches, from the earliest on, across any stop of the broker. */
     private static void follow(BrokerBlockingV2Stub broker, String pattern, Handler handler)
             throws StatusException, InterruptedException {
         StartPosition start = EARLIEST;
         while (true) {
-            var request = SubscribeRequest.newBuilder().addTopics(pattern).setStart(start).build();
-            var stream = broker.subscribe(request);
+            var stream = broker.subscribe(SubscribeRequest.newBuilder().addTopics(pattern).setStart(start).build());
             try {
                 for (SubscribeResponse response; (response = stream.read()) != null; ) {
-                    if (response.hasClosing()) {
-                        System.out.println("  Closing: " + response.getClosing().getReason());
-                    }
-                    for (Message message : response.getMessagesList()) {
-                        if (!handler.handle(message)) {
-                            stream.cancel("it has enough", null);
-                            return;
-                        }
-                    }
                     start = StartPosition.newBuilder().setAfterCursor(response.getCursor()).build();
+                    if (!handler.handle(response)) {
+                        stream.cancel("it has enough", null);
+                        return;
+                    }
                 }
             } catch (StatusException error) {
                 System.out.println("  ended: " + Refusal.of(error));
