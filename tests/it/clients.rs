@@ -1,5 +1,5 @@
-//! The clients in other languages: code that is plainly generated, and the same five scenarios in each, which print what
-//! `clients/README.md` shows.
+//! The clients in other languages: code that is plainly generated, and the same five scenarios in each, which print
+//! what `clients/README.md` shows.
 
 use std::{
     collections::BTreeSet,

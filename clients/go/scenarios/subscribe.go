@@ -16,7 +16,7 @@ import (
 func subscribe(ctx context.Context, conn *grpc.ClientConn, prefix string) error {
 	broker := pb.NewBrokerClient(conn)
 	shop := prefix + "shop/"
-	pattern := shop + "orders/~"
+	topics := []string{shop + "orders/~"}
 	fmt.Println("subscribe")
 
 	for _, message := range [][2]string{
@@ -27,13 +27,13 @@ func subscribe(ctx context.Context, conn *grpc.ClientConn, prefix string) error 
 		}
 	}
 
-	texts, _, err := read(ctx, broker, &pb.SubscribeRequest{Topics: []string{pattern}, Start: earliest(), StopAtEnd: true})
+	texts, _, err := read(ctx, broker, &pb.SubscribeRequest{Topics: topics, Start: earliest(), StopAtEnd: true})
 	if err != nil {
 		return err
 	}
 	fmt.Println("  all from the earliest:", strings.Join(texts, ", "))
 
-	texts, cursor, err := read(ctx, broker, &pb.SubscribeRequest{Topics: []string{pattern}, Start: earliest(), MaxMessages: 2})
+	texts, cursor, err := read(ctx, broker, &pb.SubscribeRequest{Topics: topics, Start: earliest(), MaxMessages: 2})
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func subscribe(ctx context.Context, conn *grpc.ClientConn, prefix string) error 
 	if err := publishText(ctx, broker, shop+"orders/us", "fourth"); err != nil {
 		return err
 	}
-	texts, _, err = read(ctx, broker, &pb.SubscribeRequest{Topics: []string{pattern}, Start: after(cursor), StopAtEnd: true})
+	texts, _, err = read(ctx, broker, &pb.SubscribeRequest{Topics: topics, Start: after(cursor), StopAtEnd: true})
 	if err != nil {
 		return err
 	}
@@ -51,11 +51,13 @@ func subscribe(ctx context.Context, conn *grpc.ClientConn, prefix string) error 
 }
 
 // read reads a stream to its end: the texts, and the cursor after them.
-func read(ctx context.Context, broker pb.BrokerClient, request *pb.SubscribeRequest) (texts []string, cursor string, err error) {
+func read(ctx context.Context, broker pb.BrokerClient, request *pb.SubscribeRequest) ([]string, string, error) {
 	stream, err := broker.Subscribe(ctx, request)
 	if err != nil {
 		return nil, "", err
 	}
+	var texts []string
+	var cursor string
 	for {
 		response, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -72,8 +74,7 @@ func read(ctx context.Context, broker pb.BrokerClient, request *pb.SubscribeRequ
 }
 
 func earliest() *pb.StartPosition {
-	preset := pb.StartPosition_PRESET_EARLIEST
-	return &pb.StartPosition{Position: &pb.StartPosition_Preset_{Preset: preset}}
+	return &pb.StartPosition{Position: &pb.StartPosition_Preset_{Preset: pb.StartPosition_PRESET_EARLIEST}}
 }
 
 func after(cursor string) *pb.StartPosition {

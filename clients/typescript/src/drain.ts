@@ -6,7 +6,12 @@ import { type Client, createClient, type Transport } from "@connectrpc/connect";
 import { Code } from "./gen/google/rpc/code_pb.js";
 import { Operations } from "./gen/tilde/v1/admin_pb.js";
 import { Broker, type SubscribeResponse } from "./gen/tilde/v1/broker_pb.js";
-import { Closing_Reason, Gap_Reason, StartPosition_Preset, type StartPositionSchema } from "./gen/tilde/v1/message_pb.js";
+import {
+  Closing_Reason,
+  Gap_Reason,
+  StartPosition_Preset,
+  type StartPositionSchema,
+} from "./gen/tilde/v1/message_pb.js";
 import { Refusal } from "./refusal.js";
 
 export async function drain(transport: Transport, prefix: string): Promise<void> {
