@@ -167,11 +167,11 @@ impl PublishStream {
     }
 
     /// Hands over the next message. What could not even be parsed comes in as an error and goes out as its answer.
-    pub fn publish(&mut self, publish: Result<Publish>) {
+    pub fn publish(&mut self, publish: Result<Publish<'_>>) {
         let request = self.request;
         self.request += 1;
         if let Err(error) = publish.and_then(|publish| self.add(request, publish)) {
-            self.refuse_for_good(request, error);
+            self.refuse(request, error);
         }
         self.number += u64::from(self.session.is_some());
     }
@@ -187,38 +187,42 @@ impl PublishStream {
     }
 
     /// Encodes a message into the last piece, or into a new one.
-    fn add(&mut self, request: u64, mut publish: Publish) -> Result<()> {
+    fn add(&mut self, request: u64, mut publish: Publish<'_>) -> Result<()> {
         if self.session.is_some() {
             self.check_numbered(&publish)?;
         }
-        let at = self.piece_for(&publish.namespace)?;
-        let Piece { served, batch, requests } = &mut self.pieces[at];
+        let at = self.piece_for(publish.namespace.as_ref())?;
+        let Piece { served, batch, requests, .. } = &mut self.pieces[at];
         self.broker.encode(served, batch, &mut publish)?;
         push_request(requests, request);
         Ok(())
     }
 
-    /// A number was refused, and will be whenever it comes again: the log passes over it.
-    fn refuse_for_good(&mut self, request: u64, error: Error) {
+    /// A message was refused for good. If it has a number, that is not told before the log has passed over the number:
+    /// else those behind it could never be taken.
+    fn refuse(&mut self, request: u64, error: Error) {
         self.admission.place.metrics.refused_messages.inc();
-        self.event.answers.push(Answer::Refused { request, error });
         if self.session.is_some()
-            && let Ok(at) = self.piece_for(&self.served.settings.name.clone())
+            && let Ok(at) = self.piece_for(None)
         {
-            self.pieces[at].batch.skip_number();
+            let Piece { batch, refused, .. } = &mut self.pieces[at];
+            batch.skip_number();
+            refused.push(Refused { request, number: self.number, error });
+        } else {
+            self.event.answers.push(Answer::Refused { request, error });
         }
     }
 
-    fn check_numbered(&self, publish: &Publish) -> Result<()> {
+    fn check_numbered(&self, publish: &Publish<'_>) -> Result<()> {
         if !publish.message.message_id.is_empty() {
             let message =
                 "a message of a stream with a producer_id has a number, and needs no message_id: leave it out";
             return Err(Error::new(Reason::RequestInvalid, message).field("message_id"));
         }
-        if publish.namespace != self.served.settings.name {
+        let own = &self.served.settings.name;
+        if let Some(other) = publish.namespace.as_ref().filter(|namespace| *namespace != own) {
             let message = format!(
-                "the producer's stream goes to namespace {}, not to {}: open a stream for each namespace",
-                self.served.settings.name, publish.namespace
+                "the producer's stream goes to namespace {own}, not to {other}: open a stream for each namespace"
             );
             return Err(Error::new(Reason::RequestInvalid, message).field("namespace"));
         }
@@ -226,7 +230,8 @@ impl PublishStream {
     }
 
     /// The piece that takes the next message: the last one, if namespace and numbers go on there.
-    fn piece_for(&mut self, namespace: &NamespaceName) -> Result<usize> {
+    fn piece_for(&mut self, namespace: Option<&NamespaceName>) -> Result<usize> {
+        let namespace = namespace.unwrap_or(&self.served.settings.name);
         let fits = self.pieces.back().is_some_and(|piece| {
             let number = piece.batch.next_number();
             piece.served.settings.name == *namespace && number.is_none_or(|number| number == self.number)
@@ -239,7 +244,7 @@ impl PublishStream {
                 Some(session) => batch.number(session.clone(), self.number),
                 None => batch,
             };
-            self.pieces.push_back(Piece { served, batch, requests: Vec::new() });
+            self.pieces.push_back(Piece { served, batch, requests: Vec::new(), refused: Vec::new() });
         }
         Ok(self.pieces.len() - 1)
     }
@@ -274,7 +279,7 @@ impl PublishStream {
     }
 
     fn append(&mut self, piece: Piece, permit: Result<OwnedSemaphorePermit>) {
-        let Piece { served, mut batch, requests } = piece;
+        let Piece { served, mut batch, requests, refused } = piece;
         let bytes = batch.bytes();
         let receipt = match permit {
             Ok(permit) => {
@@ -283,7 +288,7 @@ impl PublishStream {
             }
             Err(error) => Receipt::ready(Err(error)),
         };
-        self.waiting.push_back(Waiting { served, receipt, requests, bytes });
+        self.waiting.push_back(Waiting { served, receipt, requests, refused, bytes });
     }
 
     /// Takes the answers that are there.
@@ -292,9 +297,12 @@ impl PublishStream {
             let Poll::Ready(outcomes) = Pin::new(&mut first.receipt).poll(cx) else { return };
             let waiting = self.waiting.pop_front().expect("it was just polled");
             let messages = waiting.requests.iter().map(|(_, count)| *count as usize).sum();
+            let failed = outcomes.as_ref().err().cloned();
             let outcomes = outcomes.unwrap_or_else(|error| Outcomes::all(messages, Err(error)));
             waiting.count(&outcomes);
-            self.event.answer(&waiting.requests, &outcomes);
+            let missing = self.event.answer(&waiting.requests, &outcomes);
+            let refused = waiting.refused.into_iter().map(|refused| refused.told(failed.as_ref(), missing));
+            self.event.answers.extend(refused);
         }
     }
 
@@ -375,6 +383,28 @@ struct Piece {
     served: Arc<Served>,
     batch: Batch,
     requests: Requests,
+    refused: Vec<Refused>,
+}
+
+/// A message that was refused for good, before the log passed over its number.
+struct Refused {
+    request: u64,
+    number: u64,
+    error: Error,
+}
+
+impl Refused {
+    /// What is told when the log has answered: that it `failed` as a whole, or that a request before is `missing`.
+    fn told(self, failed: Option<&Error>, missing: Option<u64>) -> Answer {
+        let Refused { request, number, error } = self;
+        let error = match (failed, missing) {
+            (Some(failed), _) => failed.clone(),
+            // Within a piece, numbers and requests rise together.
+            (None, Some(missing)) if missing < request => refusal::preceding(number, number - (request - missing)),
+            _ => error,
+        };
+        Answer::Refused { request, error }
+    }
 }
 
 /// A piece that the log has.
@@ -382,6 +412,7 @@ struct Waiting {
     served: Arc<Served>,
     receipt: Receipt,
     requests: Requests,
+    refused: Vec<Refused>,
     bytes: usize,
 }
 
@@ -428,21 +459,25 @@ impl PublishEvent {
         (!self.answers.is_empty()).then(|| std::mem::take(self))
     }
 
-    /// Adds what became of these requests.
-    fn answer(&mut self, requests: &Requests, outcomes: &Outcomes) {
+    /// Adds what became of these requests. Answers the first that was refused and may be sent again.
+    fn answer(&mut self, requests: &Requests, outcomes: &Outcomes) -> Option<u64> {
+        let mut missing = None;
         let mut requests = requests.iter().copied();
         let (mut request, mut left) = requests.next().unwrap_or_default();
         for OutcomeRun { count, outcome } in outcomes.runs() {
             let (mut done, count) = (0, *count as u64);
             while done < count {
                 if left == 0 {
-                    let Some(next) = requests.next() else { return };
+                    let Some(next) = requests.next() else { return missing };
                     (request, left) = next;
                 }
                 let step = left.min(count - done);
                 match outcome {
                     Ok(first) => self.published(request, step, first, done),
                     Err(error) => {
+                        if error.retry_delay().is_some() {
+                            missing.get_or_insert(request);
+                        }
                         let refused = |request| Answer::Refused { request, error: error.clone() };
                         self.answers.extend((request..request + step).map(refused));
                     }
@@ -450,6 +485,7 @@ impl PublishEvent {
                 (request, left, done) = (request + step, left - step, done + step);
             }
         }
+        missing
     }
 
     /// Adds `count` messages, the first of which lies `offset` behind `first`.
