@@ -24,6 +24,8 @@ pub fn resolve(position: Position, bounds: &Bounds, strict: bool) -> Result<Star
         Position::Earliest | Position::At(Sequence::ZERO) => Start::at(bounds.first),
         Position::At(sequence) => Start::at(sequence).not_before(bounds.first),
         Position::After(cursor) => after(cursor, bounds),
+        // What counts from the end, or names a time, was found in the log.
+        Position::Time(_) | Position::Last(_) | Position::LastPerTopic => Start::at(bounds.end.next()),
     };
     match start.gap {
         Some(gap) if strict => Err(expired(&gap, bounds.first)),
@@ -66,7 +68,8 @@ fn after(cursor: Cursor, bounds: &Bounds) -> Start {
 }
 
 impl Start {
-    fn at(next: Sequence) -> Self {
+    /// Here, and nothing is missing.
+    pub fn at(next: Sequence) -> Self {
         Start { next, gap: None }
     }
 

@@ -1,5 +1,6 @@
 //! The broker over the memory engine, on paused time: what it takes, what it delivers, and what it refuses.
 
+mod begin;
 mod drain;
 mod lag;
 mod live;

@@ -1,6 +1,7 @@
 //! The conformance suite: what every engine must do, run on each of them. The memory engine is the reference.
 
 mod append;
+mod begin;
 mod keep;
 mod model;
 mod read;
@@ -31,6 +32,8 @@ macro_rules! engine_suite {
             read: pages_keep_their_limits, a_large_message_goes_alone, patterns_choose_and_the_brokers_own_are_apart,
                 through_ends_a_page, nothing_is_read_after_the_end, what_has_expired_is_left_out,
                 the_tail_and_the_log_tell_the_same, the_follower_hears_of_every_block;
+            begin: the_last_so_many_are_counted_back, the_newest_of_each_topic_is_found, a_search_goes_through_everything_in_steps,
+                a_time_is_where_what_came_then_begins, a_filter_chooses_everywhere;
             keep: a_purge_hides_what_was_there, purges_at_the_same_time_all_count, a_purge_before_a_time_spares_what_is_newer,
                 a_purged_topic_has_no_last_sequence, topics_are_listed_in_pages, bounds_tell_what_is_kept,
                 retention_is_told_as_a_gap;
