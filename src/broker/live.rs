@@ -16,6 +16,7 @@ use tokio::{task::coop, time::Instant};
 use super::{
     Broker,
     beginning::{self, Beginning},
+    filters,
     position::{self, Start},
     pulse::Pulse,
     router::{Call, Registration},
@@ -25,8 +26,8 @@ use super::{
 use crate::{
     engine::{BoxFuture, Page, Query},
     model::{
-        Cursor, Error, Gap, GapReason, LagPolicy, NamespaceName, PatternSet, Position, Reason, Result, Sequence,
-        Timestamp, limits,
+        Cursor, Error, Filter, Gap, GapReason, LagPolicy, NamespaceName, PatternSet, Position, Reason, Result,
+        Sequence, Timestamp, limits,
     },
 };
 
@@ -37,6 +38,8 @@ pub struct Subscribe {
     pub namespace: NamespaceName,
     /// Which topics.
     pub patterns: PatternSet,
+    /// Which of their messages; all if there is none.
+    pub filter: Option<Filter>,
     /// From where on.
     pub position: Position,
     /// How long the stream may be silent.
@@ -111,6 +114,7 @@ pub struct LiveStream {
     // Messages that it may still send.
     left: u64,
     opening: Option<Box<Event>>,
+    filter: Option<Box<filters::Registration>>,
     // What it gets before everything.
     snapshot: Option<Box<Snapshot>>,
     // A page that comes from the log, as memory no longer has it.
@@ -141,11 +145,12 @@ impl Broker {
         let place = &admission.place;
         let bounds = place.log.bounds();
         let patterns = Arc::new(subscribe.patterns);
+        let filter = subscribe.filter.map(|filter| Box::new(place.filters.register(filter)));
         let beginning = beginning::Request {
             position: subscribe.position,
             strict: subscribe.strict,
             patterns: &patterns,
-            filter: None,
+            filter: filter.as_ref().map(|filter| filter.alone.clone()),
         };
         let Beginning { start: Start { next, gap }, snapshot } =
             beginning.resolve(place, &bounds, &self.shared).await?;
@@ -160,6 +165,7 @@ impl Broker {
             stop: if subscribe.stop_at_end { bounds.end } else { Sequence::MAX },
             left: if subscribe.max_messages == 0 { u64::MAX } else { subscribe.max_messages },
             opening: Some(Box::new(opening)),
+            filter,
             snapshot,
             reading: None,
             pulse: Pulse::new(interval, self.shared.clock.jitter(interval)),
@@ -269,7 +275,11 @@ impl LiveStream {
                 let log = self.admission.place.log.clone();
                 let patterns = self.seat.patterns().clone();
                 let Query { from, through, filter, max_messages, max_bytes, now, .. } = self.query();
-                let filter = filter.cloned();
+                // What lies in the log is asked about by few.
+                let filter = match &self.filter {
+                    Some(own) if self.snapshot.is_none() => Some(own.alone.clone()),
+                    _ => filter.cloned(),
+                };
                 self.reading = Some(Box::pin(async move {
                     let (patterns, filter) = (&patterns, filter.as_ref());
                     log.read(Query { from, through, patterns, filter, max_messages, max_bytes, now }).await
@@ -400,7 +410,7 @@ impl LiveStream {
         let max_messages = usize::try_from(self.left).unwrap_or(usize::MAX).min(config.response_messages);
         let (through, filter) = match &self.snapshot {
             Some(snapshot) => (snapshot.through(max_messages), Some(snapshot.picks())),
-            None => (self.stop, None),
+            None => (self.stop, self.filter.as_ref().map(|filter| &filter.shared)),
         };
         Query {
             from: self.next,

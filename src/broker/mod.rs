@@ -2,6 +2,7 @@
 //! protobuf, HTTP or files.
 
 mod beginning;
+mod filters;
 pub mod live;
 pub mod namespaces;
 mod position;

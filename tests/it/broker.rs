@@ -2,6 +2,7 @@
 
 mod begin;
 mod drain;
+mod filters;
 mod lag;
 mod live;
 mod namespaces;

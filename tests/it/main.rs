@@ -8,6 +8,7 @@ mod crash;
 mod durability;
 mod edge;
 mod engines;
+mod filter;
 mod grpcurl;
 mod layers;
 mod readme;

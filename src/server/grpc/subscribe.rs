@@ -22,7 +22,7 @@ use tonic::{Status, codec::Streaming};
 use super::{codec::Decoder, convert, frame};
 use crate::{
     broker::{Broker, LiveStream, Subscribe},
-    model::{Cursor, Error, LagPolicy, NamespaceName, PatternSet, Position, Reason, Result, Sequence, limits},
+    model::{Cursor, Error, Filter, LagPolicy, NamespaceName, PatternSet, Position, Reason, Result, Sequence, limits},
     pb::v1 as pb,
     server::status,
 };
@@ -76,6 +76,7 @@ fn parse(request: pb::SubscribeRequest) -> Result<Subscribe> {
     Ok(Subscribe {
         namespace: NamespaceName::parse(&request.namespace)?,
         patterns: PatternSet::parse(&request.topics)?,
+        filter: Filter::parse(&request.filter)?,
         position: position(request.start)?,
         heartbeat_interval: heartbeat_interval(request.heartbeat_interval)?,
         max_messages: request.max_messages,
@@ -195,6 +196,7 @@ mod tests {
             (pb::SubscribeRequest { heartbeat_interval: seconds(301), ..request() }, "heartbeat_interval"),
             (pb::SubscribeRequest { heartbeat_interval: seconds(-1), ..request() }, "heartbeat_interval"),
             (pb::SubscribeRequest { lag_policy: 9, ..request() }, "lag_policy"),
+            (pb::SubscribeRequest { filter: "topic".into(), ..request() }, "filter"),
             (pb::SubscribeRequest { start: start(Start::Preset(4)), ..request() }, "start.preset"),
             (pb::SubscribeRequest { start: start(Start::LastMessages(0)), ..request() }, "start.last_messages"),
             (pb::SubscribeRequest { start: start(Start::LastMessages(100_001)), ..request() }, "start.last_messages"),
