@@ -127,7 +127,7 @@ impl FromStr for From {
             _ if text.parse::<u64>().is_ok() => Position::Sequence(text.parse().unwrap_or_default()),
             _ if text.parse::<i128>().is_ok_and(|number| number < 0) => {
                 return Err("a sequence is counted from the beginning, never from the end; \
-                            for messages that are there already use earliest or a sequence, see `tilde topics list`"
+                            for messages that are there already use --last N, earliest or a sequence"
                     .into());
             }
             _ => match time(text) {

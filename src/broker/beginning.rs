@@ -41,19 +41,25 @@ pub struct Beginning {
 impl Request<'_> {
     /// Finds the beginning in a log with these bounds.
     pub async fn resolve(self, place: &Place, bounds: &Bounds, broker: &Shared) -> Result<Beginning> {
-        let start = match self.position {
-            Position::Time(time) => Start::at(place.log.at_time(time).await?),
+        let mut start = position::resolve(self.position, bounds, self.strict)?;
+        let mut snapshot = None;
+        match self.position {
+            Position::New | Position::Earliest | Position::After(_) | Position::At(_) => {}
+            Position::Time(time) => start.next = place.log.at_time(time).await?,
             Position::Last(count) => {
-                let found = self.look_back(Wanted::Last(count as usize), place, bounds, broker).await?;
-                Start::at(found.found.first().map_or(bounds.end.next(), |&oldest| oldest))
+                let found = self.look_back(Wanted::Last(count as usize), place, bounds, broker).await?.found;
+                start.next = found.first().copied().unwrap_or(start.next);
             }
-            Position::LastPerTopic => return self.snapshot(place, bounds, broker).await,
-            position => position::resolve(position, bounds, self.strict)?,
-        };
-        Ok(Beginning { start, snapshot: None })
+            Position::LastPerTopic => {
+                snapshot = self.snapshot(place, bounds, broker).await?;
+                start.next = snapshot.as_mut().map_or(start.next, |snapshot| snapshot.advance(Sequence::ZERO).0);
+            }
+        }
+        Ok(Beginning { start, snapshot })
     }
 
-    async fn snapshot(self, place: &Place, bounds: &Bounds, broker: &Shared) -> Result<Beginning> {
+    /// The newest message of each topic; None if there is none.
+    async fn snapshot(&self, place: &Place, bounds: &Bounds, broker: &Shared) -> Result<Option<Box<Snapshot>>> {
         let wanted = Wanted::OfEachTopic(limits::LAST_TOPICS);
         let found = self.look_back(wanted, place, bounds, broker).await?.found;
         if found.len() > limits::LAST_TOPICS {
@@ -65,7 +71,7 @@ impl Request<'_> {
             return Err(Error::new(Reason::QuotaExceeded, message).field("topics").with("limit", limits::LAST_TOPICS));
         }
         if found.is_empty() {
-            return Ok(Beginning { start: Start::at(bounds.end.next()), snapshot: None });
+            return Ok(None);
         }
         let bytes = u32::try_from(size_of_val(&found[..])).expect("a list that long was refused");
         let room = broker.snapshots.clone().try_acquire_many_owned(bytes).map_err(|_| {
@@ -73,9 +79,7 @@ impl Request<'_> {
                            they have, or name fewer topics";
             Error::new(Reason::QuotaExceeded, message)
         })?;
-        let mut snapshot = Box::new(Snapshot::new(found, bounds.end, room));
-        let (first, _) = snapshot.advance(Sequence::ZERO);
-        Ok(Beginning { start: Start::at(first), snapshot: Some(snapshot) })
+        Ok(Some(Box::new(Snapshot::new(found, bounds.end, room))))
     }
 
     /// Searches from the end of `bounds` back, step by step: whoever leaves ends it.

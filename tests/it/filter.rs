@@ -78,7 +78,7 @@ const TABLE: &[(&str, &str)] = &[
     (r#"ordering_key == "k1""#, "a"),
     (r#"content_type == "application/json""#, "a"),
     (r#"attributes.empty == """#, "a"),
-    (r#"attributes.in == "side""#, "c"),
+    (r#"attributes["in"] == "side""#, "c"),
     // What a message has not: no match, whatever is asked.
     (r#"attributes.lang == "rust""#, "c"),
     (r#"attributes.lang != "rust""#, ""),
@@ -229,6 +229,7 @@ const REFUSED: &[(&str, usize, usize, &str)] = &[
     ("true < false", 1, 1, "have no order"),
     ("topic.x == \"a\"", 1, 1, "only attributes do"),
     ("attributes.x.y == \"a\"", 1, 1, "has no parts"),
+    ("attributes.in == \"a\"", 1, 12, "a word of the language"),
     ("attributes[topic] == \"a\"", 1, 12, "a text in quotes"),
     ("attributes.ce-type == \"a\"", 1, 14, "attributes[\"a-b\"]"),
     ("size(topic) + 1 == 2", 1, 13, "no arithmetic"),

@@ -63,6 +63,9 @@ pub enum Comparison {
     AtLeast,
 }
 
+/// Names that no part of a value has.
+const KEYWORDS: [&str; 4] = ["in", "true", "false", "null"];
+
 /// Reads a filter.
 pub fn parse(text: &str) -> Result<Node, Fault> {
     let mut parser = Parser { tokens: token::tokens(text)?, next: 0, depth: 0 };
@@ -191,7 +194,8 @@ impl Parser {
         let negative = matches!(self.peek().kind, Kind::Sign("-"));
         if let (true, Some(Kind::Number(value))) = (negative, self.tokens.get(self.next + 1).map(|token| &token.kind)) {
             let form = Form::Number(-*value);
-            (self.take(), self.take());
+            self.take();
+            self.take();
             return Ok(Node { at, form });
         }
         self.member()
@@ -209,6 +213,10 @@ impl Parser {
                     self.next -= 1;
                     return Err(self.unexpected("a name is missing after the `.`"));
                 };
+                if KEYWORDS.contains(&&*name) {
+                    let message = format!("`{name}` is a word of the language: write attributes[\"{name}\"]");
+                    return Err(Fault::new(place, message));
+                }
                 let owner = Box::new(node);
                 let form = match self.accept("(") {
                     true => Form::Call(Some(owner), name, self.deeper(place, |parser| parser.list(")"))?),

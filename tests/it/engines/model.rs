@@ -133,9 +133,12 @@ impl Naive {
                 let counting = self.visible(&patterns, subject.clock.now());
                 let counting: Vec<_> = counting.filter(|seen| !filtered || FILTER.takes(&seen.payload)).collect();
                 let expected: Vec<_> = match last {
-                    Some(last) => {
-                        counting.iter().rev().take(*last).last().map(|seen| seen.sequence).into_iter().collect()
-                    }
+                    Some(last) => counting
+                        .iter()
+                        .nth_back((*last).min(counting.len()).saturating_sub(1))
+                        .map(|seen| seen.sequence)
+                        .into_iter()
+                        .collect(),
                     None => {
                         let newest: BTreeMap<_, _> = counting.iter().map(|seen| (&seen.topic, seen.sequence)).collect();
                         newest.into_values().collect::<BTreeSet<_>>().into_iter().collect()
