@@ -65,13 +65,23 @@ async fn memory() -> Subject {
 }
 
 async fn embedded() -> Subject {
+    // Small, so that what is tested crosses blocks, segments and the edge of memory.
+    on_disk(Config { segment_min: 16 << 10, segment_max: 64 << 10, ..Config::default() })
+}
+
+async fn embedded_in_large_segments() -> Subject {
+    // Of many spans each.
+    on_disk(Config { segment_min: 1 << 20, ..Config::default() })
+}
+
+fn on_disk(config: Config) -> Subject {
     let clock = clock();
     let dir = tempfile::tempdir().unwrap();
-    // Small, so that what is tested crosses blocks, segments and the edge of memory.
-    let config = Config { segment_min: 16 << 10, segment_max: 64 << 10, tail_bytes: 8 << 10, ..Config::default() };
+    let config = Config { tail_bytes: 8 << 10, ..config };
     let engine = Arc::new(LogEngine::open(dir.path(), config, clock.clone()).unwrap());
     Subject { engine, clock, keep: Box::new(dir) }
 }
 
 engine_suite!(in_memory, memory);
 engine_suite!(on_disk, embedded);
+engine_suite!(on_disk_in_large_segments, embedded_in_large_segments);

@@ -30,7 +30,7 @@ enum Operation {
 const NEVER: Sequence = Sequence(u64::MAX / 4);
 
 /// What filtered operations take.
-const FILTER: Ending = Ending("7");
+const FILTER: Ending = Ending("13579");
 
 /// A message to be: topic, payload, id, whether a sequence is expected and the right one, seconds to live.
 #[derive(Clone, Debug)]
