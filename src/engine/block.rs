@@ -1,10 +1,10 @@
 //! A committed run of records in memory, indexed by topic. Immutable; shared by all who read it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range, sync::OnceLock};
 
 use bytes::Bytes;
 
-use super::{Page, Query, purge::PurgeMarks};
+use super::{Filter, Page, Query, filter::GROUP, purge::PurgeMarks};
 use crate::model::{Record, Records, Sequence, Timestamp, record::Malformed, topic};
 
 /// Records with rising, gapless sequences, one after the other as they travel.
@@ -21,6 +21,34 @@ pub struct Block {
     last_time: Timestamp,
     has_reserved: bool,
     has_expiring: bool,
+    // Made when it is first asked for.
+    by_topic: OnceLock<ByTopic>,
+}
+
+/// The rows of each topic.
+#[derive(Debug)]
+struct ByTopic {
+    // Where each topic's rows begin, and behind the last one where they end.
+    starts: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+impl ByTopic {
+    /// Sorted by counting.
+    fn of(block: &Block) -> Self {
+        let mut starts = vec![0; block.topics.len() + 1];
+        block.topic_of.iter().for_each(|topic| starts[*topic as usize + 1] += 1);
+        for topic in 0..block.topics.len() {
+            starts[topic + 1] += starts[topic];
+        }
+        let (mut places, mut rows) = (starts.clone(), vec![0; block.topic_of.len()]);
+        for (row, topic) in (0..).zip(&block.topic_of) {
+            let place = &mut places[*topic as usize];
+            rows[*place as usize] = row;
+            *place += 1;
+        }
+        ByTopic { starts, rows }
+    }
 }
 
 impl Block {
@@ -36,6 +64,7 @@ impl Block {
             last_time: Timestamp::EPOCH,
             has_reserved: false,
             has_expiring,
+            by_topic: OnceLock::new(),
             records: Bytes::new(),
         };
         let mut known: HashMap<&str, u32> = HashMap::new();
@@ -102,14 +131,38 @@ impl Block {
         self.topic_of.iter().map(|&topic| topic as usize).zip(self.records())
     }
 
+    /// One record.
+    pub fn row(&self, at: usize) -> Record<'_> {
+        let bytes = &self.records[self.starts[at] as usize..self.starts[at + 1] as usize];
+        Records::new(bytes).next().and_then(Result::ok).expect("the block was indexed from these records")
+    }
+
+    /// The number of a record's topic, as counted by [`Block::topics`].
+    pub fn topic_of(&self, at: usize) -> usize {
+        self.topic_of[at] as usize
+    }
+
+    /// Whether nobody receives a record any more: it was purged, or has expired by `now`.
+    pub fn hides(&self, at: usize, now: Timestamp, marks: &PurgeMarks) -> bool {
+        let topic = || self.name(self.topics[self.topic_of(at)]);
+        let expired = || self.row(at).expire_time().is_some_and(|time| time <= now);
+        (self.has_expiring && expired()) || marks.hide(self.first.plus(at as u64), topic)
+    }
+
+    /// Whether all its topics are the broker's own.
+    pub fn is_reserved(&self) -> bool {
+        self.has_reserved && self.topics().all(topic::is_reserved)
+    }
+
     /// Bytes of its records.
     pub fn bytes(&self) -> usize {
         self.records.len()
     }
 
-    /// Bytes of memory that it holds.
+    /// Bytes of memory that it holds, or will.
     pub fn footprint(&self) -> usize {
-        size_of::<Self>() + self.records.len() + 8 * self.topics.len() + 4 * (self.starts.len() + self.topic_of.len())
+        let rows = 4 * (self.starts.len() + 2 * self.topic_of.len());
+        size_of::<Self>() + self.records.len() + 12 * self.topics.len() + rows
     }
 
     /// Adds to `page` what the query wants of this block, from `page.next` on. Answers whether the page has room for
@@ -122,9 +175,10 @@ impl Block {
             return true;
         }
         let plain = !self.has_expiring && marks.end_before(self.first);
-        let next = match plain && query.patterns.wants_all() && !self.has_reserved {
+        let whole = plain && query.filter.is_none() && query.patterns.wants_all() && !self.has_reserved;
+        let next = match whole {
             true => self.select_run(query, begin, stop, page),
-            false => self.select_each(query, marks, begin, stop, page),
+            false => self.select_some(query, marks, begin..stop, page),
         };
         page.next = self.first.plus(next as u64);
         next == stop
@@ -147,43 +201,109 @@ impl Block {
         begin + count
     }
 
-    /// Takes what matches, neighbours as one run. Returns the record to go on with.
-    fn select_each(&self, query: &Query<'_>, marks: &PurgeMarks, begin: usize, stop: usize, page: &mut Page) -> usize {
+    /// Takes what the patterns want of these rows, and the filter, if there is one.
+    fn select_some(&self, query: &Query<'_>, marks: &PurgeMarks, within: Range<usize>, page: &mut Page) -> usize {
+        if let Some(topics) = query.guide.and_then(|guide| guide.topics(self)) {
+            let rows = self.rows_of(&topics);
+            let rows = rows.into_iter().map(|at| at as usize).filter(|at| within.contains(at));
+            return self.select_rows(query, marks, rows, within.clone(), page);
+        }
         let mut wanted = vec![None; self.topics.len()];
-        let mut run = begin..begin;
-        for at in begin..stop {
-            let topic = self.topic_of[at] as usize;
-            let wants = *wanted[topic].get_or_insert_with(|| query.patterns.matches(self.name(self.topics[topic])));
-            if !wants || self.hidden(at, query, marks) {
-                continue;
-            }
-            let bytes = (self.starts[at + 1] - self.starts[at]) as usize;
-            let pending = (self.starts[run.end] - self.starts[run.start]) as usize;
-            let fits = page.messages + run.len() < query.max_messages
-                && (page.messages + run.len() == 0 || page.bytes + pending + bytes <= query.max_bytes);
-            if !fits {
+        let wants = |at: &usize| {
+            let topic = self.topic_of(*at);
+            *wanted[topic].get_or_insert_with(|| query.patterns.matches(self.name(self.topics[topic])))
+        };
+        self.select_rows(query, marks, within.clone().filter(wants), within, page)
+    }
+
+    fn select_rows(
+        &self,
+        query: &Query<'_>,
+        marks: &PurgeMarks,
+        rows: impl Iterator<Item = usize>,
+        within: Range<usize>,
+        page: &mut Page,
+    ) -> usize {
+        let rows = rows.filter(|&at| !self.hides(at, query.now, marks));
+        match query.filter {
+            Some(filter) => self.select_filtered(query, &**filter, rows, within, page),
+            None => self.select_each(query, rows, within, page),
+        }
+    }
+
+    /// Takes these rows, neighbours as one run. Returns the record to go on with.
+    fn select_each(
+        &self,
+        query: &Query<'_>,
+        rows: impl Iterator<Item = usize>,
+        within: Range<usize>,
+        page: &mut Page,
+    ) -> usize {
+        let mut run = within.start..within.start;
+        for at in rows {
+            if !self.extend(&mut run, at, query, page) {
                 self.push(page, run.start, run.end);
                 return at;
             }
+        }
+        self.push(page, run.start, run.end);
+        within.end
+    }
+
+    /// As `select_each`, of what the filter takes: it is asked about some at a time.
+    fn select_filtered(
+        &self,
+        query: &Query<'_>,
+        filter: &dyn Filter,
+        rows: impl Iterator<Item = usize>,
+        within: Range<usize>,
+        page: &mut Page,
+    ) -> usize {
+        let mut rows = rows.peekable();
+        let mut run = within.start..within.start;
+        while let Some(group) = rows.peek().map(|at| at / GROUP) {
+            let mut asked = 0;
+            while let Some(at) = rows.next_if(|at| at / GROUP == group) {
+                asked |= 1 << (at % GROUP);
+            }
+            let mut taken = filter.choose(self, group, asked);
+            while taken != 0 {
+                let at = group * GROUP + taken.trailing_zeros() as usize;
+                taken &= taken - 1;
+                if !self.extend(&mut run, at, query, page) {
+                    self.push(page, run.start, run.end);
+                    return at;
+                }
+            }
+        }
+        self.push(page, run.start, run.end);
+        within.end
+    }
+
+    /// The rows of some topics, rising.
+    fn rows_of(&self, topics: &[u32]) -> Vec<u32> {
+        let ByTopic { starts, rows } = self.by_topic.get_or_init(|| ByTopic::of(self));
+        let of = |topic: &u32| &rows[starts[*topic as usize] as usize..starts[*topic as usize + 1] as usize];
+        let mut all: Vec<u32> = topics.iter().flat_map(of).copied().collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Adds a record to the run that is gathered; one that is no neighbour ends it and begins the next. Answers false,
+    /// and leaves it out, where the page has no room.
+    fn extend(&self, run: &mut Range<usize>, at: usize, query: &Query<'_>, page: &mut Page) -> bool {
+        let bytes = (self.starts[at + 1] - self.starts[at]) as usize;
+        let pending = (self.starts[run.end] - self.starts[run.start]) as usize;
+        let fits = page.messages + run.len() < query.max_messages
+            && (page.messages + run.len() == 0 || page.bytes + pending + bytes <= query.max_bytes);
+        if fits {
             if run.end != at {
                 self.push(page, run.start, run.end);
                 run.start = at;
             }
             run.end = at + 1;
         }
-        self.push(page, run.start, run.end);
-        stop
-    }
-
-    fn hidden(&self, at: usize, query: &Query<'_>, marks: &PurgeMarks) -> bool {
-        let topic = || self.name(self.topics[self.topic_of[at] as usize]);
-        let expired = || self.record(at).expire_time().is_some_and(|time| time <= query.now);
-        (self.has_expiring && expired()) || marks.hide(self.first.plus(at as u64), topic)
-    }
-
-    fn record(&self, at: usize) -> Record<'_> {
-        let bytes = &self.records[self.starts[at] as usize..self.starts[at + 1] as usize];
-        Records::new(bytes).next().and_then(Result::ok).expect("the block was indexed from these records")
+        fits
     }
 
     fn push(&self, page: &mut Page, begin: usize, end: usize) {

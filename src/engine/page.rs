@@ -1,9 +1,10 @@
 //! What a reader asks for, and a page of it. Never knows where records lie.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
+use super::{Block, Filter, filter::EFFORT};
 use crate::model::{Gap, PatternSet, Sequence, Timestamp};
 
 /// What a reader wants next.
@@ -15,12 +16,23 @@ pub struct Query<'a> {
     pub through: Sequence,
     /// The topics it wants.
     pub patterns: &'a Arc<PatternSet>,
+    /// Who knows beforehand which topics of a block are wanted, if anybody does.
+    pub guide: Option<&'a dyn Guide>,
+    /// Which of their messages it wants; all if there is none.
+    pub filter: Option<&'a Arc<dyn Filter>>,
     /// At most so many messages.
     pub max_messages: usize,
     /// At most so many bytes, unless one message alone has more.
     pub max_bytes: usize,
     /// What has expired by then is left out.
     pub now: Timestamp,
+}
+
+/// Knows beforehand which topics of a block a reader's patterns want: where many readers want little of it each, none of
+/// them has to look.
+pub trait Guide: fmt::Debug + Send + Sync {
+    /// The topics, as the block counts them; rising, each once. None where it does not know.
+    fn topics(&self, block: &Block) -> Option<Vec<u32>>;
 }
 
 /// Records, in order, and where to go on.
@@ -49,6 +61,11 @@ impl Page {
     /// Whether a record of `bytes` still fits.
     pub fn takes(&self, bytes: usize, query: &Query<'_>) -> bool {
         self.messages < query.max_messages && (self.messages == 0 || self.bytes + bytes <= query.max_bytes)
+    }
+
+    /// Whether a filter has passed by so much that others should have their turn.
+    pub fn is_tired(&self, query: &Query<'_>) -> bool {
+        query.filter.is_some() && self.next.0.saturating_sub(query.from.0) >= EFFORT
     }
 
     /// Adds a run of `messages` records.
