@@ -16,7 +16,7 @@ use tokio::{task::coop, time::Instant};
 use super::{
     Broker,
     position::{self, Start},
-    pulse::Pulse,
+    pulse::{self, Pulse},
     router::{Call, Registration},
     served::Admission,
 };
@@ -24,7 +24,7 @@ use crate::{
     engine::{BoxFuture, Page, Query},
     model::{
         Cursor, Error, Gap, GapReason, LagPolicy, NamespaceName, PatternSet, Position, Reason, Result, Sequence,
-        Timestamp, limits,
+        Timestamp,
     },
 };
 
@@ -127,11 +127,7 @@ impl Broker {
     pub async fn subscribe(&self, subscribe: Subscribe) -> Result<LiveStream> {
         self.refuse_while_draining()?;
         let interval = subscribe.heartbeat_interval;
-        if !(limits::HEARTBEAT_MIN..=limits::HEARTBEAT_MAX).contains(&interval) {
-            let (least, most) = (limits::HEARTBEAT_MIN, limits::HEARTBEAT_MAX);
-            let message = format!("heartbeat_interval is {interval:?}: it takes {least:?} to {most:?}");
-            return Err(Error::new(Reason::RequestInvalid, message).field("heartbeat_interval"));
-        }
+        pulse::check_interval(interval)?;
         let served = self.served(&subscribe.namespace)?;
         let admission = served.admit(&self.shared)?;
         let place = &admission.place;

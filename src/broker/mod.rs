@@ -5,6 +5,7 @@ pub mod live;
 pub mod namespaces;
 mod position;
 pub mod publish;
+pub mod publish_stream;
 mod pulse;
 mod rate;
 mod router;
@@ -29,6 +30,7 @@ use tokio::{
 pub use live::{Closing, Event, Heartbeat, LiveStream, Started, Subscribe};
 pub use namespaces::{Change, Versioned};
 pub use publish::{Publish, Published};
+pub use publish_stream::{Answer, OpenPublishStream, PublishEvent, PublishStream, PublishedRun};
 pub use topics::Purged;
 
 use self::served::Served;
@@ -158,7 +160,10 @@ impl Broker {
     }
 
     fn wake_streams(&self) {
-        self.all_served().iter().for_each(|served| served.place.router.wake_all());
+        for served in self.all_served() {
+            served.place.closing.cancel();
+            served.place.router.wake_all();
+        }
     }
 
     /// A namespace to publish to or to read from.

@@ -7,7 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Broker, served::Served};
 use crate::{
-    engine::{Appended, Batch, Outcome, batch::Receipt},
+    engine::{Appended, Batch, Outcome, Outcomes, Receipt},
     model::{Cursor, Durability, Error, Message, NamespaceName, Reason, Result, Sequence, Timestamp, limits},
 };
 
@@ -48,13 +48,13 @@ impl Broker {
         let mut group = Group::new(self.served(&publish.namespace)?, false);
         let outcome = match self.add(&mut group, 0, publish) {
             Ok(()) => match self.append(&mut group).await {
-                Ok(receipt) => receipt.await.and_then(|mut outcomes| outcomes.pop().unwrap_or_else(unanswered)),
+                Ok(receipt) => receipt.await.and_then(|outcomes| outcomes.iter().next().unwrap_or_else(unanswered)),
                 Err(error) => Err(error),
             },
             Err(error) => Err(error),
         };
-        let result = group.published(&outcome);
-        group.count(std::slice::from_ref(&outcome));
+        let result = group.published(outcome.clone());
+        group.count(&Outcomes::all(1, outcome));
         result
     }
 
@@ -86,10 +86,10 @@ impl Broker {
                     group.place_metrics().refused_messages.inc_by(group.items.len() as u64);
                     return Err(error);
                 }
-                Err(error) => vec![Err(error); group.items.len()],
+                Err(error) => Outcomes::all(group.items.len(), Err(error)),
                 Ok(outcomes) => outcomes,
             };
-            for (item, outcome) in group.items.iter().zip(&outcomes) {
+            for (item, outcome) in group.items.iter().zip(outcomes.iter()) {
                 results[item.at] = Some(group.published(outcome));
             }
             group.count(&outcomes);
@@ -134,15 +134,21 @@ impl Broker {
 
     /// Checks and encodes one message.
     fn add(&self, group: &mut Group, at: usize, mut publish: Publish) -> Result<()> {
-        let durability = self.durability(&group.served, publish.durability)?;
+        let before = group.batch.bytes();
+        self.encode(&group.served, &mut group.batch, &mut publish)?;
+        group.items.push(Item { at, bytes: group.batch.bytes() - before });
+        Ok(())
+    }
+
+    /// Checks a message and encodes it into a batch. Nothing is added if it is refused.
+    pub(super) fn encode(&self, served: &Served, batch: &mut Batch, publish: &mut Publish) -> Result<()> {
+        let durability = self.durability(served, publish.durability)?;
         publish.message.expire_time = match publish.ttl {
             Some(ttl) => Some(self.expire_time(ttl)?),
             None => None,
         };
-        let before = group.batch.bytes();
-        group.batch.push(&publish.message, self.shared.config.message_bytes, publish.expected_last_sequence)?;
-        group.batch.require(durability);
-        group.items.push(Item { at, bytes: group.batch.bytes() - before });
+        batch.push(&publish.message, self.shared.config.message_bytes, publish.expected_last_sequence)?;
+        batch.require(durability);
         Ok(())
     }
 
@@ -155,13 +161,21 @@ impl Broker {
     }
 
     /// Waits until so many more bytes may be pending.
-    async fn permit(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.pending_bytes);
-        if let Ok(permit) = self.pending.clone().try_acquire_many_owned(bytes) {
+    pub(super) async fn permit(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
+        if let Some(permit) = self.permit_now(bytes) {
             return Ok(permit);
         }
-        let permit = self.pending.clone().acquire_many_owned(bytes).await;
+        let permit = self.pending.clone().acquire_many_owned(self.permits(bytes)).await;
         permit.map_err(|_| self.shared.draining("the broker has stopped"))
+    }
+
+    /// As [`Broker::permit`], if nobody must wait.
+    pub(super) fn permit_now(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        self.pending.clone().try_acquire_many_owned(self.permits(bytes)).ok()
+    }
+
+    fn permits(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.pending_bytes)
     }
 
     fn durability(&self, served: &Served, asked: Option<Durability>) -> Result<Durability> {
@@ -214,26 +228,30 @@ impl Group {
         &self.served.place.metrics
     }
 
-    fn published(&self, outcome: &Outcome) -> Result<Published> {
-        let Appended { sequence, publish_time, duplicate, durability } = *outcome.as_ref().map_err(Error::clone)?;
+    fn published(&self, outcome: Outcome) -> Result<Published> {
+        let Appended { sequence, publish_time, duplicate, durability } = outcome?;
         let cursor = self.served.place.cursor(sequence);
         Ok(Published { sequence, publish_time, duplicate, durability, cursor })
     }
 
     /// Counts what became of the messages; what had been published before is neither taken nor refused.
-    fn count(&self, outcomes: &[Outcome]) {
-        let (mut taken, mut bytes) = (0, 0);
-        let taken_now = |outcome: &Outcome| matches!(outcome, Ok(Appended { duplicate: false, .. }));
-        for (item, _) in self.items.iter().zip(outcomes).filter(|(_, outcome)| taken_now(outcome)) {
-            taken += 1;
-            bytes += item.bytes as u64;
+    fn count(&self, outcomes: &Outcomes) {
+        let (mut taken, mut bytes, mut refused) = (0, 0, 0);
+        for (item, outcome) in self.items.iter().zip(outcomes.iter()) {
+            match outcome {
+                Ok(Appended { duplicate: false, .. }) => {
+                    taken += 1;
+                    bytes += item.bytes as u64;
+                }
+                Ok(_) => {}
+                Err(_) => refused += 1,
+            }
         }
-        let refused = outcomes.iter().filter(|outcome| outcome.is_err()).count();
         let metrics = self.place_metrics();
         metrics.published_messages.inc_by(taken);
         metrics.published_bytes.inc_by(bytes);
         if refused > 0 {
-            metrics.refused_messages.inc_by(refused as u64);
+            metrics.refused_messages.inc_by(refused);
         }
     }
 }

@@ -9,6 +9,8 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::model::{Error, Reason, Result, limits};
+
 /// The timer of one stream. It is set when the stream first waits, and moved only when it goes off: a stream that
 /// sends all the time does not touch the runtime's timers.
 pub struct Pulse {
@@ -59,6 +61,16 @@ impl Pulse {
             timer.as_mut().reset(due);
         }
     }
+}
+
+/// Refuses an interval that a stream cannot have.
+pub fn check_interval(interval: Duration) -> Result<()> {
+    let (least, most) = (limits::HEARTBEAT_MIN, limits::HEARTBEAT_MAX);
+    if (least..=most).contains(&interval) {
+        return Ok(());
+    }
+    let message = format!("heartbeat_interval is {interval:?}: it takes {least:?} to {most:?}");
+    Err(Error::new(Reason::RequestInvalid, message).field("heartbeat_interval"))
 }
 
 #[cfg(test)]

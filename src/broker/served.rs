@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use tokio::{runtime::Handle, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use super::{Shared, Versioned, rate::Rate, router::Router};
 use crate::{
@@ -33,6 +34,8 @@ pub struct Place {
     pub metrics: Arc<NamespaceMetrics>,
     streams: AtomicU32,
     deleted: AtomicBool,
+    /// Cancelled when its publish streams must end: the broker drains, or the namespace is gone.
+    pub closing: CancellationToken,
 }
 
 impl Served {
@@ -80,8 +83,8 @@ impl Place {
             return Err(Error::new(Reason::Internal, message));
         }
         let log_id = log.bounds().id;
-        let (streams, deleted) = Default::default();
-        Ok(Arc::new(Place { name, log, log_id, router, metrics, streams, deleted }))
+        let (streams, deleted, closing) = Default::default();
+        Ok(Arc::new(Place { name, log, log_id, router, metrics, streams, deleted, closing }))
     }
 
     /// The cursor of whoever has dealt with everything up to here.
@@ -92,6 +95,7 @@ impl Place {
     /// Ends all streams: the namespace is gone.
     pub fn delete(&self) {
         self.deleted.store(true, Ordering::SeqCst);
+        self.closing.cancel();
         self.router.wake_all();
     }
 

@@ -4,11 +4,13 @@ use std::{
     future::Future,
     ops::Range,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::producers::{Numbered, Session};
 use crate::model::{
     Durability, Error, Message, Reason, Record, Records, Result, Sequence, Timestamp, limits, record::LEAST,
 };
@@ -25,6 +27,10 @@ pub struct Batch {
     pub(super) atomic: bool,
     /// Some records may expire.
     pub(super) expiring: bool,
+    /// Some records have a message id, or expect a sequence: each must be looked at by itself.
+    pub(super) picky: bool,
+    /// The numbers that the producer gave them.
+    pub(super) numbered: Option<Numbered>,
     /// Bounds what is pending; given back with the batch.
     pub(super) reservation: Option<OwnedSemaphorePermit>,
 }
@@ -38,6 +44,8 @@ pub(super) struct Entry {
     pub has_id: bool,
     /// Publish only if the topic's last sequence is this one.
     pub expected: Option<Sequence>,
+    /// Its number, where the batch has numbers; else zero.
+    pub number: u64,
 }
 
 impl Batch {
@@ -49,6 +57,8 @@ impl Batch {
             durability,
             atomic: false,
             expiring: false,
+            picky: false,
+            numbered: None,
             reservation: None,
         }
     }
@@ -57,6 +67,24 @@ impl Batch {
     pub fn atomic(mut self, atomic: bool) -> Self {
         self.atomic = atomic;
         self
+    }
+
+    /// The records are those of a producer: the first has the number `first`, each that follows the next one.
+    pub fn number(mut self, session: Arc<Session>, first: u64) -> Self {
+        self.numbered = Some(Numbered { session, numbers: first..first });
+        self
+    }
+
+    /// The number of the next record, where they have numbers.
+    pub fn next_number(&self) -> Option<u64> {
+        self.numbered.as_ref().map(|numbered| numbered.numbers.end)
+    }
+
+    /// Passes over a number, which is used up: its message was refused for good.
+    pub fn skip_number(&mut self) {
+        if let Some(numbered) = &mut self.numbered {
+            numbered.numbers.end += 1;
+        }
     }
 
     /// Keeps `permit` until the records are stored or refused.
@@ -73,8 +101,12 @@ impl Batch {
     /// encoded message may have.
     pub fn push(&mut self, message: &Message, most: usize, expected: Option<Sequence>) -> Result<()> {
         message.encode(most, &mut self.records)?;
+        let has_id = !message.message_id.is_empty();
         self.expiring |= message.expire_time.is_some();
-        self.entries.push(Entry { end: self.records.len(), has_id: !message.message_id.is_empty(), expected });
+        self.picky |= has_id || expected.is_some();
+        let number = self.numbered.as_ref().map_or(0, |numbered| numbered.numbers.end);
+        self.skip_number();
+        self.entries.push(Entry { end: self.records.len(), has_id, expected, number });
         Ok(())
     }
 
@@ -123,32 +155,121 @@ pub struct Appended {
     pub durability: Durability,
 }
 
+impl Appended {
+    /// What the record `count` behind this one has, where both lie in one run.
+    fn plus(self, count: usize) -> Self {
+        match self.sequence {
+            // Nothing is known of its place, nor of its neighbours'.
+            Sequence::ZERO => self,
+            sequence => Appended { sequence: sequence.plus(count as u64), ..self },
+        }
+    }
+}
+
 /// What became of one record.
 pub type Outcome = Result<Appended>;
+
+/// What became of the records of a batch, in order. Those that were taken one after the other are told as one run, so
+/// that a full stream costs nothing a message.
+#[derive(Clone, Debug, Default)]
+pub struct Outcomes(Vec<OutcomeRun>);
+
+/// Records with the same outcome, each taken right after the one before.
+#[derive(Clone, Debug)]
+pub struct OutcomeRun {
+    /// How many; never zero.
+    pub count: usize,
+    /// Of the first. (A sequence of zero says that it was published before, and nobody knows where any more.)
+    pub outcome: Outcome,
+}
+
+impl Outcomes {
+    /// Adds what became of the next record.
+    pub fn push(&mut self, outcome: Outcome) {
+        self.push_run(OutcomeRun { count: 1, outcome });
+    }
+
+    /// Adds what became of the next records.
+    pub fn push_run(&mut self, run: OutcomeRun) {
+        if let Some(OutcomeRun { count, outcome: Ok(first) }) = self.0.last_mut()
+            && run.outcome.as_ref().is_ok_and(|next| *next == first.plus(*count))
+        {
+            *count += run.count;
+            return;
+        }
+        self.0.push(run);
+    }
+
+    /// The same for `count` records.
+    pub fn all(count: usize, outcome: Outcome) -> Self {
+        match outcome {
+            Err(error) => (0..count).map(|_| Err(error.clone())).collect(),
+            Ok(_) if count == 0 => Outcomes::default(),
+            outcome => Outcomes(vec![OutcomeRun { count, outcome }]),
+        }
+    }
+
+    /// The runs.
+    pub fn runs(&self) -> &[OutcomeRun] {
+        &self.0
+    }
+
+    /// One outcome a record.
+    pub fn iter(&self) -> impl Iterator<Item = Outcome> {
+        let each = |run: &OutcomeRun| {
+            let outcome = run.outcome.clone();
+            (0..run.count).map(move |at| outcome.clone().map(|first| first.plus(at)))
+        };
+        self.0.iter().flat_map(each)
+    }
+
+    /// How many records.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|run| run.count).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Says what the answers are worth.
+    pub fn worth(&mut self, durability: Durability) {
+        self.0.iter_mut().flat_map(|run| &mut run.outcome).for_each(|appended| appended.durability = durability);
+    }
+}
+
+impl FromIterator<Outcome> for Outcomes {
+    fn from_iter<I: IntoIterator<Item = Outcome>>(outcomes: I) -> Self {
+        let mut all = Outcomes::default();
+        outcomes.into_iter().for_each(|outcome| all.push(outcome));
+        all
+    }
+}
 
 /// The answer to an append: one outcome a record, in order, or one error for all.
 pub struct Receipt(Answer);
 
 enum Answer {
-    Ready(Option<Result<Vec<Outcome>>>),
-    Waiting(oneshot::Receiver<Result<Vec<Outcome>>>),
+    Ready(Option<Result<Outcomes>>),
+    Waiting(oneshot::Receiver<Result<Outcomes>>),
 }
 
 impl Receipt {
     /// One that is known already.
-    pub fn ready(result: Result<Vec<Outcome>>) -> Self {
+    pub fn ready(result: Result<Outcomes>) -> Self {
         Receipt(Answer::Ready(Some(result)))
     }
 
     /// One that comes later, through the sender.
-    pub fn waiting() -> (oneshot::Sender<Result<Vec<Outcome>>>, Self) {
+    pub fn waiting() -> (oneshot::Sender<Result<Outcomes>>, Self) {
         let (sender, receiver) = oneshot::channel();
         (sender, Receipt(Answer::Waiting(receiver)))
     }
 }
 
 impl Future for Receipt {
-    type Output = Result<Vec<Outcome>>;
+    type Output = Result<Outcomes>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {

@@ -10,6 +10,7 @@ pub mod dedup;
 pub mod log;
 pub mod memory;
 pub mod page;
+pub mod producers;
 pub mod purge;
 pub mod refusal;
 pub mod state;
@@ -17,9 +18,10 @@ pub mod tail;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-pub use batch::{Appended, Batch, Outcome, Receipt};
+pub use batch::{Appended, Batch, Outcome, OutcomeRun, Outcomes, Receipt};
 pub use block::Block;
 pub use page::{Page, Query};
+pub use producers::{Numbered, Session};
 pub use state::{State, Value};
 pub use tail::{Follower, Tail};
 
@@ -58,9 +60,13 @@ pub trait Engine: Send + Sync + 'static {
 /// One namespace's messages, in one order.
 pub trait Log: Send + Sync + 'static {
     /// Takes records, gives each its place in the order, and answers when they are as durable as asked. Checks message
-    /// ids (a duplicate gets the first result) and expected sequences. Never blocks; the caller bounds what is pending
+    /// ids and the numbers of producers (a duplicate gets the first result) and expected sequences. Never blocks; the caller bounds what is pending
     /// by the batch's reservation, which is given back when the records are stored or refused.
     fn append(&self, batch: Batch) -> Receipt;
+
+    /// Begins a producer's session, behind all that was appended before, and ends the one before it. Answers the next
+    /// number that the producer has not used.
+    fn attach<'a>(&'a self, session: Arc<Session>) -> BoxFuture<'a, Result<u64>>;
 
     /// Records from a position on, in order, from wherever they lie. Answers with an empty page at the end; never
     /// waits for more.

@@ -1,6 +1,6 @@
 //! What every engine says when it refuses a record, so that all say the same.
 
-use crate::model::{Error, Reason, Sequence};
+use crate::model::{Error, ProducerName, Reason, Sequence};
 
 /// The id was used before, for another payload.
 pub fn reused(topic: &str, id: &[u8], sequence: Sequence) -> Error {
@@ -37,6 +37,25 @@ pub fn conflict_within(topic: &str, expected: Sequence) -> Error {
          Expect a sequence only with the first of a topic"
     );
     Error::new(Reason::SequenceConflict, message).field("expected_last_sequence")
+}
+
+/// A producer's numbers must be taken in order, and some before this one were not.
+pub fn preceding(number: u64, next: u64) -> Error {
+    let message = format!(
+        "number {number} was not taken, as number {next} before it is missing: send again from {next} on, with \
+         first_number {next}"
+    );
+    Error::new(Reason::PrecedingFailed, message).field("first_number").with("next_number", next)
+}
+
+/// Another stream has taken over.
+pub fn replaced(producer: &ProducerName) -> Error {
+    let message = format!(
+        "another stream of the producer {:?} has begun, which ends this one: give every producer that lives at the same \
+         time a producer_id of its own",
+        producer.as_str()
+    );
+    Error::new(Reason::ProducerReplaced, message).field("producer_id")
 }
 
 /// The namespace is gone with its log.

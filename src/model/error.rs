@@ -68,9 +68,11 @@ reasons! {
     MessageIdReused = "MESSAGE_ID_REUSED", Exists, "The id was used for another payload.";
     SequenceConflict = "SEQUENCE_CONFLICT", Conflict, "The topic's last sequence is not the expected one.";
     EtagMismatch = "ETAG_MISMATCH", Conflict, "It was changed since it was read.";
+    ProducerReplaced = "PRODUCER_REPLACED", Conflict, "Another stream of the same producer has taken over.";
     DurabilityUnavailable = "DURABILITY_UNAVAILABLE", Precondition, "The engine cannot give that durability.";
-    PrecedingFailed = "PRECEDING_FAILED", Precondition, "An earlier one that it depends on was refused.";
+    PrecedingFailed = "PRECEDING_FAILED", Precondition, "An earlier message of the same producer was not taken.";
     PositionExpired = "POSITION_EXPIRED", OutOfRange, "The position is no longer kept.";
+    NumberAhead = "NUMBER_AHEAD", OutOfRange, "The producer's number is beyond its next one.";
     RateLimited = "RATE_LIMITED", Exhausted, "More in a second than the namespace allows.";
     QuotaExceeded = "QUOTA_EXCEEDED", Exhausted, "More than the namespace allows.";
     TooManyStreams = "TOO_MANY_STREAMS", Exhausted, "More streams than are allowed.";

@@ -17,7 +17,9 @@ use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
 use super::{
     counters::Counters,
-    grpc::{NamespacesService, OperationsService, PublishService, SubscribeService, TopicsService},
+    grpc::{
+        NamespacesService, OperationsService, PublishService, PublishStreamService, SubscribeService, TopicsService,
+    },
     http::{Pages, problem},
     readiness::Readiness,
 };
@@ -59,6 +61,7 @@ pub struct Parts {
 /// Leads each call to its service.
 pub struct Routes {
     publish: BrokerServer<PublishService>,
+    publish_stream: PublishStreamService,
     subscribe: SubscribeService,
     others: HashMap<&'static str, Other>,
     pages: Pages,
@@ -89,6 +92,7 @@ impl Routes {
         others.extend([other(reflection().build_v1alpha().expect(broken))]);
         Routes {
             publish: BrokerServer::new(PublishService(Arc::clone(&broker))).max_decoding_message_size(REQUEST_BYTES),
+            publish_stream: PublishStreamService(Arc::clone(&broker)),
             subscribe: SubscribeService(broker),
             others,
             pages: Pages { metrics: parts.metrics, counters: parts.counters, readiness: parts.readiness },
@@ -143,6 +147,7 @@ where
         }
         match other {
             Some(other) => Box::pin(other.clone().oneshot(request.map(Body::new))),
+            None if method == "PublishStream" => ready(self.publish_stream.call(request)),
             None if method == "Subscribe" => {
                 let subscribe = self.subscribe.clone();
                 Box::pin(async move { Ok(subscribe.call(request).await) })

@@ -210,7 +210,7 @@ fn work(rig: &Rig, chance: &Chance, rounds: usize, label: &str) -> Vec<Handed> {
             _ => {}
         }
         for one in handed.iter_mut().filter(|one| one.outcomes.is_none()) {
-            one.outcomes = one.receipt.as_mut().and_then(now);
+            one.outcomes = one.receipt.as_mut().and_then(now).map(|answer| answer.map(|all| all.iter().collect()));
         }
     }
     handed

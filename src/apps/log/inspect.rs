@@ -13,7 +13,7 @@ use crate::{
     },
     engine::log::{
         examine::{self, IndexState, State},
-        frame::{self, Frame},
+        frame::Frame,
         io::ReadOnly,
     },
     model::Records,
@@ -188,7 +188,12 @@ fn blocks(examined: &Examined, format: Format) -> io::Result<()> {
 
 impl<'a> Block<'a> {
     fn new(namespace: &'a str, file: &'a str, offset: u64, frame: &Frame) -> Self {
-        let flags = [(frame.has_ids, "ids"), (frame.has_expiring, "expiring"), (frame.closing, "closing")];
+        let flags = [
+            (frame.has_ids, "ids"),
+            (frame.has_expiring, "expiring"),
+            (frame.runs > 0, "numbers"),
+            (frame.closing, "closing"),
+        ];
         Block {
             namespace,
             file,
@@ -209,8 +214,8 @@ fn messages(examined: &Examined, format: Format) -> io::Result<()> {
         Format::Json => Form::Json,
     };
     let mut out = output::stdout();
-    examined.log.visit(&ReadOnly, &examined.dir, |_, _, _, block| {
-        for record in Records::new(&block[frame::HEADER..]).flatten() {
+    examined.log.visit(&ReadOnly, &examined.dir, |_, _, frame, block| {
+        for record in Records::new(&block[frame.records()]).flatten() {
             let message = Message::decode(record.message()).map_err(io::Error::other)?;
             form.write(&mut out, &message, None)?;
         }

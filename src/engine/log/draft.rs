@@ -1,37 +1,75 @@
 //! A block that is being put together: records with their places, and who waits for them. Never touches a file.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use tokio::sync::oneshot;
 
 use super::{
     frame::{self, Frame},
+    runs,
     segments::Segments,
 };
 use crate::{
     engine::{
-        Appended, Batch, Outcome,
+        Appended, Batch, Outcome, OutcomeRun, Outcomes, Session,
         dedup::{Dedup, Seen},
+        producers::{Additions, Placing, Producers, Run},
         purge::PurgeMarks,
         refusal,
     },
     model::{Durability, Error, Records, Result, Sequence, Stamp, Timestamp},
 };
 
-/// What waits to be written: records, the fingerprints of those with an id, and who waits for the answer.
-pub struct Submission {
+/// What waits for the writer.
+pub enum Submission {
+    /// Records to be written.
+    Append(Append),
+    /// A producer's session to begin.
+    Attach(Attach),
+}
+
+/// A producer's session, and who waits for its next number.
+pub struct Attach {
+    /// The session.
+    pub session: Arc<Session>,
+    /// Who waits.
+    pub answer: oneshot::Sender<Result<u64>>,
+}
+
+/// Records, the fingerprints of those with an id, and who waits for the answer.
+pub struct Append {
     /// The records.
     pub batch: Batch,
     /// For each record with an id, in order: fingerprints of topic and id, and of the payload.
     pub ids: Vec<(u128, u64)>,
     /// Who waits.
-    pub answer: oneshot::Sender<Result<Vec<Outcome>>>,
+    pub answer: oneshot::Sender<Result<Outcomes>>,
+}
+
+impl Submission {
+    /// Bytes of its records.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Submission::Append(append) => append.batch.bytes(),
+            Submission::Attach(_) => 0,
+        }
+    }
+
+    /// Tells whoever waits. He may have gone.
+    pub fn refuse(self, error: &Error) {
+        match self {
+            Submission::Append(append) => drop(append.answer.send(Err(error.clone()))),
+            Submission::Attach(attach) => drop(attach.answer.send(Err(error.clone()))),
+        }
+    }
 }
 
 /// What a draft asks to decide about a record.
 pub struct Known<'a> {
     /// What was published before, by id.
     pub dedup: &'a Dedup,
+    /// What was published before, by the producers' numbers.
+    pub producers: &'a Producers,
     /// What was written before, by topic.
     pub segments: &'a Segments,
     /// What of it is hidden.
@@ -49,6 +87,9 @@ pub struct Draft {
     sync: bool,
     has_expiring: bool,
     fresh: HashMap<u128, Seen>,
+    additions: Additions,
+    // Where in `bytes` the records end; set when runs follow.
+    records_end: Option<usize>,
     // The last sequence of each topic in this block; made when it is first asked for.
     topics: Option<HashMap<String, Sequence>>,
     waiting: Vec<Waiting>,
@@ -56,8 +97,8 @@ pub struct Draft {
 
 /// Somebody who waits for a block.
 struct Waiting {
-    answer: oneshot::Sender<Result<Vec<Outcome>>>,
-    result: Result<Vec<Outcome>>,
+    answer: oneshot::Sender<Result<Outcomes>>,
+    result: Result<Outcomes>,
     durability: Durability,
     // Holds the reservation until the answer is sent.
     _batch: Batch,
@@ -77,6 +118,8 @@ impl Draft {
             sync: false,
             has_expiring: false,
             fresh: HashMap::new(),
+            additions: Additions::default(),
+            records_end: None,
             topics: None,
             waiting: Vec::new(),
         }
@@ -102,20 +145,99 @@ impl Draft {
         self.fresh.iter().map(|(&id, &seen)| (id, seen))
     }
 
+    /// What was published under numbers.
+    pub fn additions(&self) -> &Additions {
+        &self.additions
+    }
+
+    /// Puts the runs of numbers behind the records: no more records are placed.
+    pub fn add_runs(&mut self) {
+        self.records_end = Some(self.bytes.len());
+        runs::encode(&self.additions, self.first, &mut self.bytes);
+    }
+
+    fn records_end(&self) -> usize {
+        self.records_end.unwrap_or(self.bytes.len())
+    }
+
     /// Decides what becomes of each record of a submission, and adds those that are taken.
-    pub fn place(&mut self, submission: Submission, known: &Known<'_>) {
-        let Submission { mut batch, ids, answer } = submission;
+    pub fn place(&mut self, append: Append, known: &Known<'_>) {
+        let Append { mut batch, ids, answer } = append;
+        let result = match batch.atomic {
+            true => self.place_all_or_none(&batch, ids, known),
+            false => self.place_each(&batch, ids, known),
+        };
+        self.sync |= batch.durability >= Durability::Synced;
+        self.has_expiring |= batch.expiring && result.is_ok();
+        // They are copied by now; only the reservation is still needed.
+        batch.records = Vec::new();
+        self.waiting.push(Waiting { answer, result, durability: batch.durability, _batch: batch });
+    }
+
+    fn place_each(&mut self, batch: &Batch, ids: Vec<(u128, u64)>, known: &Known<'_>) -> Result<Outcomes> {
+        let Some(numbered) = &batch.numbered else {
+            return Ok(match batch.picky {
+                true => self.place_one_by_one(batch, ids, known).0,
+                false => self.place_run(batch),
+            });
+        };
+        let placing = self.additions.begin(numbered, known.producers)?;
+        let numbers = numbered.numbers.clone();
+        let whole = numbers.end - numbers.start == batch.len() as u64;
+        let outcomes = match batch.picky || !whole || self.additions.is_used(placing, numbers.start) {
+            true => return Ok(self.place_numbered(batch, placing, numbers.end, known)),
+            false => self.place_run(batch),
+        };
+        if let [OutcomeRun { outcome: Ok(first), .. }] = outcomes.runs() {
+            let run = Run { number: numbers.start, sequence: first.sequence, count: batch.len() as u64 };
+            self.additions.add(placing, run);
+        }
+        Ok(outcomes)
+    }
+
+    /// Takes all records as they are.
+    fn place_run(&mut self, batch: &Batch) -> Outcomes {
+        let first = self.next();
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&batch.records);
+        let mut begin = start;
+        for entry in &batch.entries {
+            let sequence = self.next();
+            self.stamp.put(&mut self.bytes[begin..start + entry.end], sequence);
+            self.count += 1;
+            begin = start + entry.end;
+        }
+        if self.topics.is_some() {
+            for at in 0..batch.len() {
+                self.note_topic(batch, at, first.plus(at as u64));
+            }
+        }
+        Outcomes::all(batch.len(), Ok(self.appended(first)))
+    }
+
+    fn place_all_or_none(&mut self, batch: &Batch, ids: Vec<(u128, u64)>, known: &Known<'_>) -> Result<Outcomes> {
         let before = (self.bytes.len(), self.count);
-        let begin = self.first.plus(self.count.into());
-        let mut outcomes = Vec::with_capacity(batch.entries.len());
+        let (outcomes, placed) = self.place_one_by_one(batch, ids, known);
+        let Some(OutcomeRun { outcome: Err(error), .. }) = outcomes.runs().last() else { return Ok(outcomes) };
+        self.bytes.truncate(before.0);
+        self.count = before.1;
+        self.fresh.retain(|id, _| !placed.contains(id));
+        self.topics = None;
+        Err(error.clone().within(format_args!("requests[{}]", outcomes.len() - 1)))
+    }
+
+    /// Also answers the ids of those that were taken. An atomic batch ends with its first refusal.
+    fn place_one_by_one(&mut self, batch: &Batch, ids: Vec<(u128, u64)>, known: &Known<'_>) -> (Outcomes, Vec<u128>) {
+        let begin = self.next();
+        let mut outcomes = Outcomes::default();
         let mut ids = ids.into_iter();
         let mut placed = Vec::new();
-        for at in 0..batch.entries.len() {
+        for at in 0..batch.len() {
             let id = if batch.entries[at].has_id { ids.next() } else { None };
-            let outcome = self.decide(&batch, at, id, begin, known);
+            let outcome = self.decide(batch, at, id, begin, known);
             if matches!(outcome, Ok(Appended { duplicate: false, .. })) {
-                self.push(&batch, at, id);
-                placed.extend(id);
+                self.push(batch, at, id);
+                placed.extend(id.map(|(id, _)| id));
             }
             let refused = outcome.is_err();
             outcomes.push(outcome);
@@ -123,24 +245,53 @@ impl Draft {
                 break;
             }
         }
-        let result = match outcomes.pop() {
-            Some(Err(error)) if batch.atomic => {
-                self.bytes.truncate(before.0);
-                self.count = before.1;
-                self.fresh.retain(|id, _| !placed.iter().any(|(placed, _)| placed == id));
-                self.topics = None;
-                Err(error.within(format_args!("requests[{}]", outcomes.len())))
+        (outcomes, placed)
+    }
+
+    /// Takes the records whose numbers were not used before, in their order. After one that is refused and may be sent
+    /// again, none is taken.
+    fn place_numbered(&mut self, batch: &Batch, placing: Placing, end: u64, known: &Known<'_>) -> Outcomes {
+        let begin = self.next();
+        let mut outcomes = Outcomes::default();
+        let mut missing = None;
+        for (at, entry) in batch.entries.iter().enumerate() {
+            let number = entry.number;
+            if let Some(missing) = missing {
+                outcomes.push(Err(refusal::preceding(number, missing)));
+                continue;
             }
-            last => {
-                outcomes.extend(last);
-                Ok(outcomes)
+            if self.additions.is_used(placing, number) {
+                let sequence = self.additions.place(placing, number, known.producers);
+                outcomes.push(Ok(Appended {
+                    duplicate: true,
+                    publish_time: Timestamp::EPOCH,
+                    ..self.appended(sequence)
+                }));
+                continue;
             }
-        };
-        self.sync |= batch.durability >= Durability::Synced;
-        self.has_expiring |= batch.expiring && result.is_ok();
-        // They are copied by now; only the reservation is still needed.
-        batch.records = Vec::new();
-        self.waiting.push(Waiting { answer, result, durability: batch.durability, _batch: batch });
+            let outcome = self.decide(batch, at, None, begin, known);
+            match &outcome {
+                Ok(appended) => {
+                    self.additions.add(placing, Run { number, sequence: appended.sequence, count: 1 });
+                    self.push(batch, at, None);
+                }
+                Err(error) if error.retry_delay().is_some() => missing = Some(number),
+                Err(_) => {}
+            }
+            outcomes.push(outcome);
+        }
+        self.additions.use_up(placing, missing.unwrap_or(end));
+        outcomes
+    }
+
+    /// The place of the next record.
+    fn next(&self) -> Sequence {
+        self.first.plus(self.count.into())
+    }
+
+    /// What is answered for a record that is taken.
+    fn appended(&self, sequence: Sequence) -> Appended {
+        Appended { sequence, publish_time: self.time, duplicate: false, durability: Durability::Written }
     }
 
     /// `begin` is the place of the batch's first record.
@@ -161,16 +312,11 @@ impl Draft {
         if let Some(expected) = batch.entries[at].expected {
             self.check_expected(batch, at, expected, begin, known)?;
         }
-        Ok(Appended {
-            sequence: self.first.plus(self.count.into()),
-            publish_time: self.time,
-            duplicate: false,
-            durability: Durability::Written,
-        })
+        Ok(self.appended(self.next()))
     }
 
     fn push(&mut self, batch: &Batch, at: usize, id: Option<(u128, u64)>) {
-        let sequence = self.first.plus(self.count.into());
+        let sequence = self.next();
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&batch.records[batch.range(at)]);
         self.stamp.put(&mut self.bytes[start..], sequence);
@@ -178,6 +324,10 @@ impl Draft {
         if let Some((id, payload)) = id {
             self.fresh.insert(id, Seen { sequence, payload, publish_time: self.time });
         }
+        self.note_topic(batch, at, sequence);
+    }
+
+    fn note_topic(&mut self, batch: &Batch, at: usize, sequence: Sequence) {
         if let Some(topics) = &mut self.topics {
             topics.insert(batch.record(at).topic().to_owned(), sequence);
         }
@@ -193,8 +343,9 @@ impl Draft {
     ) -> Result<()> {
         let record = batch.record(at);
         let topic = record.topic();
+        let end = self.records_end();
         let topics = self.topics.get_or_insert_with(|| {
-            let placed = Records::new(&self.bytes[frame::HEADER..]).flatten();
+            let placed = Records::new(&self.bytes[frame::HEADER..end]).flatten();
             placed.map(|record| (record.topic().to_owned(), record.sequence())).collect()
         });
         let actual = match topics.get(topic) {
@@ -216,7 +367,8 @@ impl Draft {
     /// The finished block's bytes: header, then records. `synced` is what was on stable storage before it.
     pub fn seal(&mut self, seed: frame::Seed, synced: Sequence) -> (Frame, Vec<u8>) {
         let frame = Frame {
-            bytes: self.bytes.len() - frame::HEADER,
+            bytes: self.records_end() - frame::HEADER,
+            runs: self.bytes.len() - self.records_end(),
             count: self.count,
             first: self.first,
             synced_through: synced,
@@ -254,7 +406,7 @@ impl Waiting {
     /// Whoever waited may have gone: the records are there all the same.
     fn send(mut self, worth: Durability) {
         if let Ok(outcomes) = &mut self.result {
-            outcomes.iter_mut().flatten().for_each(|appended| appended.durability = worth);
+            outcomes.worth(worth);
         }
         let _ = self.answer.send(self.result);
     }

@@ -339,6 +339,7 @@ impl Head {
     fn rebuilt(&self, identity: u64, log: Option<LogId>, before: Sequence) -> Header {
         let lowest = if before == Sequence::ZERO { self.first.previous() } else { before };
         Header {
+            version: segment::VERSION,
             log: log.unwrap_or(self.guess.log),
             identity,
             first: self.first,

@@ -1,7 +1,8 @@
-//! A block as it lies on disk: a header with a checksum, then the records as they travel. Whole or not at all.
+//! A block as it lies on disk: a header with a checksum, then the records as they travel, then the runs of producer
+//! numbers (`runs.rs`). Whole or not at all.
 //! Never touches a file.
 //!
-//! Version 1, little endian, 48 bytes before the records:
+//! Version 2, little endian, 48 bytes before the records:
 //!
 //! | at | bytes | what |
 //! |---|---|---|
@@ -13,13 +14,15 @@
 //! | 24 | 8 | everything up to this sequence was on stable storage when this was written |
 //! | 32 | 8 | publish time of the records, nanoseconds since 1970 |
 //! | 40 | 4 | flags |
-//! | 44 | 4 | zero |
+//! | 44 | 4 | bytes of runs; zero in version 1 |
+
+use std::ops::Range;
 
 use crate::model::{Sequence, Timestamp};
 
 /// Bytes before the records.
 pub const HEADER: usize = 48;
-/// No block has more bytes of records; what claims to is none.
+/// No block has more bytes of records, nor of runs; what claims to is none.
 pub const MOST: usize = 16 << 20;
 
 const MAGIC: [u8; 4] = *b"TBLK";
@@ -32,6 +35,8 @@ const CLOSING: u32 = 4;
 pub struct Frame {
     /// Bytes of records.
     pub bytes: usize,
+    /// Bytes of runs of producer numbers, behind the records.
+    pub runs: usize,
     /// Number of records.
     pub count: u32,
     /// Sequence of the first.
@@ -64,6 +69,7 @@ impl Frame {
     pub fn closing(next: Sequence, last: Sequence, time: Timestamp) -> Frame {
         Frame {
             bytes: 0,
+            runs: 0,
             count: 0,
             first: next,
             synced_through: last,
@@ -81,9 +87,9 @@ impl Frame {
         block
     }
 
-    /// Fills in the header of `block`, which holds the records behind [`HEADER`] bytes of room.
+    /// Fills in the header of `block`, which holds records and runs behind [`HEADER`] bytes of room.
     pub fn seal(&self, seed: Seed, block: &mut [u8]) {
-        debug_assert_eq!(block.len(), HEADER + self.bytes);
+        debug_assert_eq!(block.len(), self.size());
         let flag = |is: bool, bit: u32| if is { bit } else { 0 };
         let flags = flag(self.has_ids, HAS_IDS) | flag(self.has_expiring, HAS_EXPIRING) | flag(self.closing, CLOSING);
         block[0..4].copy_from_slice(&MAGIC);
@@ -93,7 +99,7 @@ impl Frame {
         block[24..32].copy_from_slice(&self.synced_through.0.to_le_bytes());
         block[32..40].copy_from_slice(&self.time.nanos().to_le_bytes());
         block[40..44].copy_from_slice(&flags.to_le_bytes());
-        block[44..48].fill(0);
+        block[44..48].copy_from_slice(&(self.runs as u32).to_le_bytes());
         let crc = crc32c::crc32c_append(seed.0, &block[8..]);
         block[4..8].copy_from_slice(&crc.to_le_bytes());
     }
@@ -107,6 +113,7 @@ impl Frame {
         let u64_at = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
         let frame = Frame {
             bytes: u32_at(8) as usize,
+            runs: u32_at(44) as usize,
             count: u32_at(12),
             first: Sequence(u64_at(16)),
             synced_through: Sequence(u64_at(24)),
@@ -115,7 +122,10 @@ impl Frame {
             has_expiring: u32_at(40) & HAS_EXPIRING != 0,
             closing: u32_at(40) & CLOSING != 0,
         };
-        let plausible = frame.bytes <= MOST && frame.closing == (frame.count == 0) && frame.first > Sequence::ZERO;
+        let plausible = frame.bytes <= MOST
+            && frame.runs <= MOST
+            && frame.closing == (frame.count == 0)
+            && frame.first > Sequence::ZERO;
         plausible.then_some(frame)
     }
 
@@ -127,7 +137,12 @@ impl Frame {
 
     /// Bytes on disk.
     pub fn size(&self) -> usize {
-        HEADER + self.bytes
+        HEADER + self.bytes + self.runs
+    }
+
+    /// Where in the block its records lie.
+    pub fn records(&self) -> Range<usize> {
+        HEADER..HEADER + self.bytes
     }
 
     /// The last record's sequence; of a closing block the one before it.
@@ -151,7 +166,8 @@ mod tests {
         ) {
             let seed = Seed::new(7);
             let frame = Frame {
-                bytes: body.len(),
+                bytes: body.len() / 2,
+                runs: body.len().div_ceil(2),
                 count: 1,
                 first: Sequence(first),
                 synced_through: Sequence(first - 1),
@@ -168,7 +184,7 @@ mod tests {
             prop_assert!(!Frame::verify(Seed::new(8), &block));
             let bit = bit.index(block.len() * 8);
             block[bit / 8] ^= 1 << (bit % 8);
-            let intact = Frame::parse(&block).is_some_and(|f| f.bytes == body.len()) && Frame::verify(seed, &block);
+            let intact = Frame::parse(&block).is_some_and(|f| f.size() == block.len()) && Frame::verify(seed, &block);
             prop_assert!(!intact);
         }
     }

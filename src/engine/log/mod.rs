@@ -16,6 +16,7 @@ pub mod reader;
 pub mod recovery;
 pub mod repair;
 pub mod retention;
+pub mod runs;
 pub mod segment;
 pub mod segments;
 pub mod state;

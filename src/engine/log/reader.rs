@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    frame::{self, Frame},
+    frame::Frame,
     index::Entry,
     segments::{Segment, Segments, Stretch},
 };
@@ -160,7 +160,8 @@ impl Segments {
                 return Err(corrupt());
             }
             if !frame.closing {
-                let records = bytes.slice(at + frame::HEADER..end);
+                let Range { start, end } = frame.records();
+                let records = bytes.slice(at + start..at + end);
                 blocks.push(Block::index(records, frame.first, frame.has_expiring).map_err(|_| corrupt())?);
             }
             at = end;

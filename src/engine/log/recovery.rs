@@ -13,9 +13,10 @@ use bytes::Bytes;
 
 use super::{
     Verify,
-    frame::{self, Frame},
+    frame::Frame,
     index::{Builder, Index, Summary},
     io::LogFile,
+    runs,
     segment::{self, Header, Walk},
     segments::{Body, Segment, Segments, corrupt},
     writer::Origin,
@@ -25,8 +26,9 @@ use crate::{
     engine::{
         Block,
         dedup::{IdHasher, Seen},
+        producers::Run,
     },
-    model::{Error, LogId, Reason, Records, Result, Sequence, Timestamp},
+    model::{Error, LogId, ProducerName, Reason, Records, Result, Sequence, Timestamp},
 };
 
 /// Bytes that are read at a time: they stay in the processor's cache until they are checked.
@@ -38,7 +40,12 @@ pub struct Recovered {
     pub origin: Origin,
     /// Message ids that were published since the time that was asked for, oldest first.
     pub ids: Vec<(u128, Seen)>,
+    /// Runs of producer numbers since then, oldest first, with their publish times.
+    pub runs: Vec<NumberRun>,
 }
+
+/// A run of producer numbers in the log.
+pub type NumberRun = (Timestamp, ProducerName, Run);
 
 /// How to open.
 pub struct Recovery<'a> {
@@ -52,7 +59,7 @@ pub struct Recovery<'a> {
     pub verify: Verify,
     /// For the fingerprints of message ids.
     pub hasher: &'a IdHasher,
-    /// Ids that were published before are not needed.
+    /// Ids and numbers that were published before are not needed.
     pub ids_since: Timestamp,
 }
 
@@ -63,9 +70,9 @@ impl Recovery<'_> {
         let Some((&last, sealed)) = headers.split_last() else {
             return self.create().map_err(|error| self.failed(&error));
         };
-        let mut ids = self.open_sealed(sealed, &headers)?;
-        let origin = self.open_last(last, &mut ids)?;
-        Ok(Recovered { origin, ids })
+        let mut found = self.open_sealed(sealed, &headers)?;
+        let origin = self.open_last(last, &mut found)?;
+        Ok(Recovered { origin, ids: found.ids, runs: found.runs })
     }
 
     /// The headers of all segments, oldest first; what was left unfinished is removed.
@@ -101,6 +108,7 @@ impl Recovery<'_> {
     fn create(&self) -> io::Result<Recovered> {
         let (io, dir) = (&*self.segments.io, &*self.segments.dir);
         let header = Header {
+            version: segment::VERSION,
             log: LogId(self.clock.random()),
             identity: self.clock.random(),
             first: Sequence::FIRST,
@@ -120,11 +128,11 @@ impl Recovery<'_> {
             last_time: Timestamp::EPOCH,
             resume: Some(end),
         };
-        Ok(Recovered { origin, ids: Vec::new() })
+        Ok(Recovered { origin, ids: Vec::new(), runs: Vec::new() })
     }
 
     /// Opens the segments that take no more blocks, as many at a time as there are processors.
-    fn open_sealed(&self, sealed: &[Header], all: &[Header]) -> Result<Vec<(u128, Seen)>> {
+    fn open_sealed(&self, sealed: &[Header], all: &[Header]) -> Result<Found> {
         let results: Vec<_> = sealed.iter().map(|_| Mutex::new(None)).collect();
         let next = AtomicUsize::new(0);
         let work = || {
@@ -138,18 +146,18 @@ impl Recovery<'_> {
             (0..helpers).for_each(|_| drop(scope.spawn(work)));
             work();
         });
-        let mut ids = Vec::new();
+        let mut all = Found::default();
         for result in results {
             let opened = result.into_inner().expect("the threads have ended").expect("each was opened");
             let (segment, found) = opened?;
             self.segments.push(Arc::new(segment));
-            ids.extend(found);
+            all.append(found);
         }
-        Ok(ids)
+        Ok(all)
     }
 
     /// Opens one sealed segment, whose last sequence its successor knows.
-    fn open_one(&self, header: Header, last: Sequence) -> Result<(Segment, Vec<(u128, Seen)>)> {
+    fn open_one(&self, header: Header, last: Sequence) -> Result<(Segment, Found)> {
         let probe = Segment::new(header, Body::Stored(Default::default()));
         let stored = self.segments.load_index(&probe).filter(|index| index.summary().last == last);
         let recent = stored.as_ref().is_none_or(|index| index.summary().last_time >= self.ids_since);
@@ -157,7 +165,7 @@ impl Recovery<'_> {
             && self.verify == Verify::Tail
             && !recent
         {
-            return Ok((Segment::new(header, Body::Stored(index.summary())), Vec::new()));
+            return Ok((Segment::new(header, Body::Stored(index.summary())), Found::default()));
         }
         let file = self.segments.io.open(&probe.path(&self.segments.dir)).map_err(|error| self.failed(&error))?;
         let mut scan = Scan::new(self, header, &*file, stored.is_none());
@@ -172,11 +180,11 @@ impl Recovery<'_> {
             Some(index) => Body::Stored(index.summary()),
             None => Body::Sealed(Arc::new(scan.builder.finish())),
         };
-        Ok((Segment::new(header, body), scan.ids))
+        Ok((Segment::new(header, body), scan.found))
     }
 
     /// Opens the segment that was written last.
-    fn open_last(&self, header: Header, ids: &mut Vec<(u128, Seen)>) -> Result<Origin> {
+    fn open_last(&self, header: Header, found: &mut Found) -> Result<Origin> {
         let path = segment::path(&self.segments.dir, header.first);
         let file = self.segments.io.open(&path).map_err(|error| self.failed(&error))?;
         // A clean stop leaves an index; it counts if nothing was written since.
@@ -215,13 +223,15 @@ impl Recovery<'_> {
         file.sync().map_err(|error| self.failed(&error))?;
         let last = if scan.last == Sequence::ZERO { header.previous } else { scan.last };
         let last_time = self.last_time(&scan);
-        ids.append(&mut scan.ids);
+        found.append(std::mem::take(&mut scan.found));
         let next = match clean {
             true => scan.closed.unwrap_or(header.first),
             false => header.ceiling(),
         };
         self.segments.push(Arc::new(Segment::new(header, Body::Live(std::mem::take(&mut scan.builder)))));
-        Ok(Origin { log: header.log, next, last, last_time, resume: clean.then_some(end) })
+        // A file of an earlier version takes no blocks of this one.
+        let resume = (clean && header.version == segment::VERSION).then_some(end);
+        Ok(Origin { log: header.log, next, last, last_time, resume })
     }
 
     /// Holds the segment that was written last against the index beside it, which knows nothing but what was on stable
@@ -281,6 +291,20 @@ impl Recovery<'_> {
     }
 }
 
+/// What opening must remember of what was published lately.
+#[derive(Default)]
+struct Found {
+    ids: Vec<(u128, Seen)>,
+    runs: Vec<NumberRun>,
+}
+
+impl Found {
+    fn append(&mut self, mut later: Found) {
+        self.ids.append(&mut later.ids);
+        self.runs.append(&mut later.runs);
+    }
+}
+
 /// A walk over one segment that gathers what opening needs.
 struct Scan<'a> {
     recovery: &'a Recovery<'a>,
@@ -288,7 +312,7 @@ struct Scan<'a> {
     header: Header,
     build: bool,
     builder: Builder,
-    ids: Vec<(u128, Seen)>,
+    found: Found,
     // Where the last whole block ends, the last record, and what the closing block says if it comes last.
     end: u64,
     last: Sequence,
@@ -305,7 +329,7 @@ impl<'a> Scan<'a> {
             header,
             build,
             builder: Builder::new(segment::BLOCKS),
-            ids: Vec::new(),
+            found: Found::default(),
             end: segment::BLOCKS,
             last: Sequence::ZERO,
             closed: None,
@@ -318,7 +342,7 @@ impl<'a> Scan<'a> {
         let name = &self.recovery.segments.name;
         let mut offset = self.walk.offset();
         while let Some((frame, block)) = self.walk.next_block()? {
-            let records = &block[frame::HEADER..];
+            let records = &block[frame.records()];
             self.end = offset + frame.size() as u64;
             if frame.first < self.header.first || frame.first <= self.last {
                 return Ok(Err(corrupt(name, self.header.first, offset)));
@@ -334,7 +358,13 @@ impl<'a> Scan<'a> {
             if frame.has_ids && frame.time >= self.recovery.ids_since {
                 let with_id = Records::new(records).flatten().filter(|record| !record.message_id().is_empty());
                 let hasher = self.recovery.hasher;
-                self.ids.extend(with_id.map(|record| hasher.seen(&record)));
+                self.found.ids.extend(with_id.map(|record| hasher.seen(&record)));
+            }
+            if frame.runs > 0 && frame.time >= self.recovery.ids_since {
+                let Some(runs) = runs::decode(&block[frame.records().end..], frame.first) else {
+                    return Ok(Err(corrupt(name, self.header.first, offset)));
+                };
+                self.found.runs.extend(runs.into_iter().map(|(producer, run)| (frame.time, producer, run)));
             }
             if self.build {
                 match Block::index(Bytes::copy_from_slice(records), frame.first, frame.has_expiring) {

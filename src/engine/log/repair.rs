@@ -177,7 +177,14 @@ impl Planner<'_> {
         if newest && segment.was_sealed() {
             let last = self.previous.unwrap_or_default();
             let identity = self.clock.random();
-            let header = Header { log: self.log, identity, first: last.plus(LEAP), size: EMPTY, previous: last };
+            let header = Header {
+                version: segment::VERSION,
+                log: self.log,
+                identity,
+                first: last.plus(LEAP),
+                size: EMPTY,
+                previous: last,
+            };
             self.steps.push(Step::Begin { header });
         }
     }
@@ -230,6 +237,7 @@ impl Planner<'_> {
     fn header(&self, segment: &Examined, first: Sequence) -> Header {
         let known = segment.header.filter(|_| segment.fault.is_none());
         Header {
+            version: segment::VERSION,
             log: self.log,
             identity: self.clock.random(),
             first,

@@ -1,9 +1,9 @@
 //! A segment file: its name, its header, and walking over its blocks. Never decides what a broken one means.
 //!
-//! Version 1 of the header, little endian, in the first 4,096 bytes (a page that no block shares, so that writing
+//! Version 2 of the header, little endian, in the first 4,096 bytes (a page that no block shares, so that writing
 //! blocks never rewrites it): `TILDESEG`, version, crc32c of the version and of what follows, then log, identity, first
 //! sequence, size, last sequence of the segment before, each eight bytes. In every version the first 56 bytes have this
-//! checksum, so that a later one is told from a damaged one.
+//! checksum, so that a later one is told from a damaged one. (Version 1 knew no runs of producer numbers in its blocks.)
 
 use std::{
     io,
@@ -24,12 +24,15 @@ pub const UNFINISHED: &str = "new.tmp";
 pub const PREPARED: &str = "next.tmp";
 
 const MAGIC: [u8; 8] = *b"TILDESEG";
-const VERSION: u32 = 1;
+/// The version that is written; those since 1 are read.
+pub const VERSION: u32 = 2;
 const HEADER: usize = 56;
 
 /// What a segment's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// Of the format of the header and of the blocks.
+    pub version: u32,
     /// The log that it belongs to.
     pub log: LogId,
     /// Random; no other segment has it.
@@ -47,7 +50,7 @@ impl Header {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![0; HEADER];
         bytes[0..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.version.to_le_bytes());
         let numbers = [self.log.0, self.identity, self.first.0, self.size, self.previous.0];
         for (at, number) in numbers.into_iter().enumerate() {
             bytes[16 + 8 * at..24 + 8 * at].copy_from_slice(&number.to_le_bytes());
@@ -68,8 +71,8 @@ impl Header {
         if u32_at(12) != checksum(&bytes) {
             return Ok(Err("its header does not match its checksum".into()));
         }
-        if u32_at(8) != VERSION {
-            return Ok(Err(format!("it has version {}, this program reads {VERSION}", u32_at(8))));
+        if !(1..=VERSION).contains(&u32_at(8)) {
+            return Ok(Err(format!("it has version {}, this program reads 1 to {VERSION}", u32_at(8))));
         }
         Ok(Ok(Header::fields(&bytes)))
     }
@@ -93,6 +96,7 @@ impl Header {
     fn fields(bytes: &[u8; HEADER]) -> Header {
         let number = |at: usize| u64::from_le_bytes(bytes[16 + 8 * at..24 + 8 * at].try_into().expect("eight bytes"));
         Header {
+            version: u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes")),
             log: LogId(number(0)),
             identity: number(1),
             first: Sequence(number(2)),
@@ -266,7 +270,14 @@ mod tests {
     fn a_header_comes_back_and_a_broken_one_does_not() {
         let dir = tempfile::tempdir().unwrap();
         let io = super::super::io::Disk;
-        let header = Header { log: LogId(1), identity: 2, first: Sequence(3), size: 1 << 18, previous: Sequence(2) };
+        let header = Header {
+            version: VERSION,
+            log: LogId(1),
+            identity: 2,
+            first: Sequence(3),
+            size: 1 << 18,
+            previous: Sequence(2),
+        };
         let file = prepare(&io, dir.path(), UNFINISHED, header.size, 1 << 16).unwrap();
         establish(&io, dir.path(), UNFINISHED, &*file, &header).unwrap();
         assert_eq!(list(&io, dir.path()).unwrap(), [Sequence(3)]);

@@ -125,7 +125,7 @@ impl Segments {
                 builder.skip(end);
                 continue;
             }
-            let records = bytes::Bytes::copy_from_slice(&block[super::frame::HEADER..]);
+            let records = bytes::Bytes::copy_from_slice(&block[frame.records()]);
             let block = Block::index(records, frame.first, frame.has_expiring)
                 .map_err(|_| self.corrupt(segment, end - frame.size() as u64))?;
             builder.add(&frame, &block, end);

@@ -6,10 +6,11 @@ use std::sync::{
 };
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use super::{
     Config,
-    draft::Submission,
+    draft::{Append, Attach, Submission},
     recovery::Recovery,
     segments::Segments,
     writer::{Preparation, Writer, prepare_next},
@@ -17,8 +18,8 @@ use super::{
 use crate::{
     clock::Clock,
     engine::{
-        Batch, BoxFuture, Log, LogSettings, Page, Query, Receipt, State, Tail, TopicStats, dedup::IdHasher,
-        log::retention, purge::PurgeMarks, tail::TailBudget,
+        Batch, BoxFuture, Log, LogSettings, Page, Query, Receipt, Session, State, Tail, TopicStats, dedup::IdHasher,
+        log::retention, purge::PurgeMarks, refusal, tail::TailBudget,
     },
     model::{Error, LogId, NamespaceName, Pattern, Reason, Result, Sequence, Timestamp},
 };
@@ -192,6 +193,21 @@ impl StoredLog {
         Ok(page.unwrap_or_else(|| Page::new(query.from)))
     }
 
+    /// Hands something to the writer, and sees to it that it is driven.
+    fn submit(&self, submission: Submission) -> Result<()> {
+        {
+            let mut pending = self.lock_pending();
+            if let Some(error) = self.closed.get() {
+                return Err(error.clone());
+            }
+            pending.push(submission);
+        }
+        if !self.driven.swap(true, Ordering::SeqCst) {
+            self.shared.driver.drive(self.arc());
+        }
+        Ok(())
+    }
+
     fn wants_care(&self) -> bool {
         matches!(*self.prepared.lock().expect("nobody panics while holding it"), Preparation::Wanted(_))
     }
@@ -257,7 +273,7 @@ impl StoredLog {
         let _ = self.closed.set(error.clone());
         self.shared.driver.failed(error.clone());
         for submission in self.lock_pending().drain(..) {
-            let _ = submission.answer.send(Err(error.clone()));
+            submission.refuse(&error);
         }
     }
 
@@ -291,23 +307,25 @@ impl StoredLog {
 impl Log for StoredLog {
     fn append(&self, batch: Batch) -> Receipt {
         let mut ids = Vec::new();
-        for at in (0..batch.len()).filter(|&at| batch.entries[at].has_id) {
+        let with_id = |&at: &usize| batch.picky && batch.entries[at].has_id;
+        for at in (0..batch.len()).filter(with_id) {
             let record = batch.record(at);
             let hasher = &self.shared.hasher;
             ids.push((hasher.id(record.topic(), record.message_id()), hasher.payload(record.payload())));
         }
         let (answer, receipt) = Receipt::waiting();
-        {
-            let mut pending = self.lock_pending();
-            if let Some(error) = self.closed.get() {
-                return Receipt::ready(Err(error.clone()));
-            }
-            pending.push(Submission { batch, ids, answer });
+        match self.submit(Submission::Append(Append { batch, ids, answer })) {
+            Ok(()) => receipt,
+            Err(error) => Receipt::ready(Err(error)),
         }
-        if !self.driven.swap(true, Ordering::SeqCst) {
-            self.shared.driver.drive(self.arc());
-        }
-        receipt
+    }
+
+    fn attach<'a>(&'a self, session: Arc<Session>) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(async move {
+            let (answer, next) = oneshot::channel();
+            self.submit(Submission::Attach(Attach { session, answer }))?;
+            next.await.unwrap_or_else(|_| Err(refusal::closed()))
+        })
     }
 
     fn read<'a>(&'a self, query: Query<'a>) -> BoxFuture<'a, Result<Page>> {

@@ -188,7 +188,7 @@ impl Surveyor {
             self.closed = true;
             return true;
         }
-        let records = Bytes::copy_from_slice(&block[frame::HEADER..]);
+        let records = Bytes::copy_from_slice(&block[frame.records()]);
         let Ok(block) = Block::index(records, frame.first, frame.has_expiring) else { return false };
         if self.builder.summary().messages == 0 {
             self.first_time = frame.time;

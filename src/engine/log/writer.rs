@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    draft::{Draft, Known, Submission},
+    draft::{Attach, Draft, Known, Submission},
     frame::{self, Frame},
     index::Builder,
     io::{LogFile, is_full, is_out_of_files},
@@ -26,6 +26,7 @@ use crate::{
     engine::{
         Block, LogSettings, Tail,
         dedup::{self, Dedup},
+        producers::{Most, Producers},
     },
     model::{Durability, Error, LogId, Reason, Sequence, Timestamp},
 };
@@ -42,6 +43,7 @@ pub struct Writer {
     shared: Arc<Shared>,
     log: LogId,
     dedup: Dedup,
+    producers: Producers,
     settings: LogSettings,
     backlog: VecDeque<Submission>,
     // The sequence of the next record, the last one written, and the last one on stable storage.
@@ -112,9 +114,11 @@ impl Writer {
         settings: LogSettings,
         recovered: Recovered,
     ) -> Self {
-        let Recovered { origin, ids } = recovered;
+        let Recovered { origin, ids, runs } = recovered;
         let mut dedup = Dedup::new(dedup::MOST);
         ids.into_iter().for_each(|(id, seen)| dedup.insert(id, seen));
+        let mut producers = Producers::new(Most::default());
+        runs.iter().for_each(|(time, producer, run)| producers.restore(producer, *run, *time));
         let last = segments.list().last().cloned();
         Writer {
             active: last.map(|segment| Active { segment, file: None, offset: origin.resume }),
@@ -123,6 +127,7 @@ impl Writer {
             shared,
             log: origin.log,
             dedup,
+            producers,
             settings,
             backlog: VecDeque::new(),
             next: origin.next,
@@ -153,17 +158,23 @@ impl Writer {
             self.refuse_backlog(&error);
             return Err(error);
         }
+        let now = self.shared.clock.now();
+        self.dedup.expire(now, self.settings.deduplication_window);
+        self.producers.expire(now, self.settings.deduplication_window);
+        self.attach(now);
         if self.backlog.is_empty() {
             return Ok(false);
         }
-        let now = self.shared.clock.now();
-        self.dedup.expire(now, self.settings.deduplication_window);
         let taken = self.take();
-        let room = taken.iter().map(|submission| submission.batch.bytes()).sum();
+        let room = taken.iter().map(Submission::bytes).sum();
         let mut draft = Draft::new(room, self.next, self.last_time.max(now));
         let marks = self.tail.marks();
-        let known = Known { dedup: &self.dedup, segments: &self.segments, marks: &marks };
-        taken.into_iter().for_each(|submission| draft.place(submission, &known));
+        let known = Known { dedup: &self.dedup, producers: &self.producers, segments: &self.segments, marks: &marks };
+        for submission in taken {
+            if let Submission::Append(append) = submission {
+                draft.place(append, &known);
+            }
+        }
         match self.write(draft) {
             Ok(()) => Ok(!self.backlog.is_empty()),
             Err(error) => {
@@ -178,13 +189,22 @@ impl Writer {
         !self.backlog.is_empty()
     }
 
-    /// As many submissions as make a block.
+    /// Begins the sessions whose turn it is: all that was appended before them is written.
+    fn attach(&mut self, now: Timestamp) {
+        while let Some(Submission::Attach(_)) = self.backlog.front() {
+            if let Some(Submission::Attach(Attach { session, answer })) = self.backlog.pop_front() {
+                let _ = answer.send(self.producers.attach(session, now));
+            }
+        }
+    }
+
+    /// As many submissions as make a block, up to the next session.
     fn take(&mut self) -> Vec<Submission> {
         let mut bytes = 0;
         let fits = |submission: &&Submission| {
             let first = bytes == 0;
-            bytes += submission.batch.bytes();
-            first || bytes <= self.shared.config.block_bytes
+            bytes += submission.bytes();
+            matches!(submission, Submission::Append(_)) && (first || bytes <= self.shared.config.block_bytes)
         };
         let count = self.backlog.iter().take_while(fits).count();
         self.backlog.drain(..count).collect()
@@ -218,6 +238,7 @@ impl Writer {
             }
             false => Durability::Written,
         };
+        self.producers.apply(draft.additions(), self.last_time);
         if let Some((frame, bytes)) = written {
             self.show(&frame, bytes);
         }
@@ -231,6 +252,7 @@ impl Writer {
         if draft.is_empty() {
             return Ok(None);
         }
+        draft.add_runs();
         // Room for a closing block is always left.
         self.make_room((draft.size() + frame::HEADER) as u64)?;
         let segment = self.active.as_ref().expect("room was made in it").segment.clone();
@@ -303,7 +325,7 @@ impl Writer {
     fn show(&mut self, frame: &Frame, bytes: Bytes) {
         let active = self.active.as_ref().expect("the block lies in it");
         let end = active.offset.expect("the block lies in it");
-        let block = Block::index(bytes.slice(frame::HEADER..), frame.first, frame.has_expiring)
+        let block = Block::index(bytes.slice(frame.records()), frame.first, frame.has_expiring)
             .expect("the records were encoded by this program");
         active.segment.grow(|builder| builder.add(frame, &block, end));
         self.tail.commit(block);
@@ -329,8 +351,14 @@ impl Writer {
     /// Goes on in a new segment of at least so many bytes.
     fn begin_segment(&mut self, least: u64) -> Result<(), Trouble> {
         let (file, unfinished, size) = self.new_file(least).map_err(|error| self.trouble("allocate", &error))?;
-        let header =
-            Header { log: self.log, identity: self.shared.clock.random(), first: self.next, size, previous: self.last };
+        let header = Header {
+            version: segment::VERSION,
+            log: self.log,
+            identity: self.shared.clock.random(),
+            first: self.next,
+            size,
+            previous: self.last,
+        };
         let established = segment::establish(&*self.segments.io, &self.segments.dir, unfinished, &*file, &header);
         established.map_err(|error| self.trouble("establish", &error))?;
         let segment = Arc::new(Segment::new(header, Body::Live(Builder::new(segment::BLOCKS))));
@@ -452,7 +480,7 @@ impl Writer {
     /// Tells everybody who is left that nothing can be taken.
     fn refuse_backlog(&mut self, error: &Error) {
         for submission in self.backlog.drain(..) {
-            let _ = submission.answer.send(Err(error.clone()));
+            submission.refuse(error);
         }
     }
 

@@ -10,8 +10,10 @@ use bytes::Bytes;
 use crate::{
     clock::Clock,
     engine::{
-        Appended, Batch, Block, Bounds, BoxFuture, Log, LogSettings, Outcome, Page, Query, Receipt, Tail, TopicStats,
+        Appended, Batch, Block, Bounds, BoxFuture, Log, LogSettings, Outcome, Outcomes, Page, Query, Receipt, Session,
+        Tail, TopicStats,
         dedup::{Dedup, IdHasher, MOST, Seen},
+        producers::{Additions, Most, Placing as Numbering, Producers, Run},
         purge::PurgeMarks,
         refusal,
         tail::TailBudget,
@@ -41,6 +43,7 @@ struct Kept {
     // The newest message of each topic that is kept.
     newest: HashMap<String, Sequence>,
     dedup: Dedup,
+    producers: Producers,
     // Set when nothing is taken any more.
     refusal: Option<Error>,
 }
@@ -63,6 +66,7 @@ impl MemoryLog {
                 time: Timestamp::EPOCH,
                 newest: HashMap::new(),
                 dedup: Dedup::new(MOST),
+                producers: Producers::new(Most::default()),
                 refusal: None,
             }),
         }
@@ -86,7 +90,7 @@ impl MemoryLog {
         kept
     }
 
-    fn append_now(&self, batch: &mut Batch) -> Result<Vec<Outcome>> {
+    fn append_now(&self, batch: &mut Batch) -> Result<Outcomes> {
         // Fingerprints take a while: they are made before the lock.
         let ids: Vec<_> =
             (0..batch.len()).map(|at| batch.entries[at].has_id.then(|| self.hasher.seen(&batch.record(at)))).collect();
@@ -97,17 +101,19 @@ impl MemoryLog {
         kept.time = kept.time.max(self.clock.now());
         let (now, window) = (kept.time, kept.settings.deduplication_window);
         kept.dedup.expire(now, window);
+        kept.producers.expire(now, window);
         let marks = self.tail.marks();
-        let mut placing = Placing::new(&kept, &marks, batch, batch.durability.min(self.strongest));
-        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut placing = Placing::new(&kept, &marks, batch, batch.durability.min(self.strongest))?;
+        let mut outcomes = Outcomes::default();
         for (at, id) in ids.into_iter().enumerate() {
-            match placing.place(at, id) {
+            match placing.place_once(at, id) {
                 Err(error) if batch.atomic => return Err(error.within(format_args!("requests[{at}]"))),
                 outcome => outcomes.push(outcome),
             }
         }
-        let (taken, fresh) = (placing.taken, placing.fresh);
+        let (taken, fresh, additions) = placing.finish();
         fresh.into_iter().for_each(|(id, seen)| kept.dedup.insert(id, seen));
+        kept.producers.apply(&additions, now);
         if !taken.is_empty() {
             let block = kept.push(batch, &taken);
             // Within the lock, so that blocks are told in their order.
@@ -126,12 +132,42 @@ struct Placing<'a> {
     taken: Vec<usize>,
     fresh: HashMap<u128, Seen>,
     topics: HashMap<&'a str, Sequence>,
+    additions: Additions,
+    // Where the batch's producer stands in them.
+    numbering: Option<Numbering>,
 }
 
 impl<'a> Placing<'a> {
-    fn new(kept: &'a Kept, marks: &'a PurgeMarks, batch: &'a Batch, durability: Durability) -> Self {
+    fn new(kept: &'a Kept, marks: &'a PurgeMarks, batch: &'a Batch, durability: Durability) -> Result<Self> {
         let (taken, fresh, topics) = Default::default();
-        Placing { kept, marks, batch, durability, taken, fresh, topics }
+        let mut additions = Additions::default();
+        let numbered = batch.numbered.as_ref();
+        let numbering = numbered.map(|numbered| additions.begin(numbered, &kept.producers)).transpose()?;
+        Ok(Placing { kept, marks, batch, durability, taken, fresh, topics, additions, numbering })
+    }
+
+    /// What the batch adds: the records that were taken, ids, and numbers.
+    fn finish(mut self) -> (Vec<usize>, HashMap<u128, Seen>, Additions) {
+        if let (Some(numbering), Some(numbered)) = (self.numbering, &self.batch.numbered) {
+            self.additions.use_up(numbering, numbered.numbers.end);
+        }
+        (self.taken, self.fresh, self.additions)
+    }
+
+    /// Takes a record, unless its number was used before. (Nothing that this engine refuses could be taken later.)
+    fn place_once(&mut self, at: usize, id: Option<(u128, Seen)>) -> Outcome {
+        let Some(numbering) = self.numbering else { return self.place(at, id) };
+        let number = self.batch.entries[at].number;
+        if self.additions.is_used(numbering, number) {
+            let sequence = self.additions.place(numbering, number, &self.kept.producers);
+            let (publish_time, durability) = (Timestamp::EPOCH, self.durability);
+            return Ok(Appended { sequence, publish_time, duplicate: true, durability });
+        }
+        let outcome = self.place(at, id);
+        if let Ok(appended) = &outcome {
+            self.additions.add(numbering, Run { number, sequence: appended.sequence, count: 1 });
+        }
+        outcome
     }
 
     fn place(&mut self, at: usize, id: Option<(u128, Seen)>) -> Outcome {
@@ -244,6 +280,16 @@ impl Kept {
 impl Log for MemoryLog {
     fn append(&self, mut batch: Batch) -> Receipt {
         Receipt::ready(self.append_now(&mut batch))
+    }
+
+    fn attach<'a>(&'a self, session: Arc<Session>) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(async move {
+            let mut kept = self.kept();
+            match &kept.refusal {
+                Some(refusal) => Err(refusal.clone()),
+                None => kept.producers.attach(session, self.clock.now()),
+            }
+        })
     }
 
     fn read<'a>(&'a self, query: Query<'a>) -> BoxFuture<'a, Result<Page>> {

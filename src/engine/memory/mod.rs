@@ -123,7 +123,7 @@ mod tests {
             let mut batch = Batch::new(Durability::Synced);
             let message = Message::new(Topic::parse("t").unwrap(), Payload::None);
             batch.push(&message, limits::MESSAGE_BYTES, None).unwrap();
-            log.append(batch).await.unwrap().remove(0).unwrap().durability
+            log.append(batch).await.unwrap().iter().next().unwrap().unwrap().durability
         };
         assert_eq!(answer(MemoryEngine::new(clock.clone())).await, Durability::Memory);
         assert_eq!(answer(MemoryEngine::pretending(clock, Durability::Synced)).await, Durability::Synced);

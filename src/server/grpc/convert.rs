@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{
+    broker::{Closing, Heartbeat},
     model::{Durability, Error, Reason, Result, Timestamp, limits},
     pb::v1 as pb,
 };
@@ -63,6 +64,36 @@ pub fn parse_durability(value: i32, field: &str) -> Result<Option<Durability>> {
         Ok(pb::Durability::Replicated) => Some(Durability::Replicated),
         Err(_) => return Err(unknown_value(value, field)),
     })
+}
+
+/// In: the default if it is left out, or zero.
+pub fn heartbeat_interval(interval: Option<prost_types::Duration>) -> Result<Duration> {
+    const FIELD: &str = "heartbeat_interval";
+    let interval = interval.map(|interval| parse_duration(interval, FIELD)).transpose()?.unwrap_or_default();
+    match interval {
+        Duration::ZERO => Ok(limits::HEARTBEAT_DEFAULT),
+        interval if (limits::HEARTBEAT_MIN..=limits::HEARTBEAT_MAX).contains(&interval) => Ok(interval),
+        _ => {
+            let (least, most) = (limits::HEARTBEAT_MIN.as_secs(), limits::HEARTBEAT_MAX.as_secs());
+            Err(invalid(FIELD, &format!("takes {least} s to {most} s; leave it out for the default")))
+        }
+    }
+}
+
+/// Out.
+pub fn heartbeat(heartbeat: Heartbeat) -> pb::Heartbeat {
+    let server_time = Some(timestamp(heartbeat.server_time));
+    pb::Heartbeat { server_time, last_sequence: heartbeat.last_sequence.0 }
+}
+
+/// Out: the broker drains; there is no other planned end so far.
+pub fn closing(closing: Closing, message: &str) -> pb::Closing {
+    pb::Closing {
+        reason: pb::closing::Reason::Draining.into(),
+        grace: Some(duration(closing.grace)),
+        reconnect_delay: Some(duration(closing.reconnect_delay)),
+        message: message.to_owned(),
+    }
 }
 
 /// Refuses a number that the enum does not have: a newer client asks for what this broker cannot do.

@@ -1,17 +1,15 @@
 //! One response of a live stream as it goes on the wire: the records are copied as they lie, never encoded again.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use prost::{Message, encoding};
 
-use super::convert;
+use super::{convert, stream};
 use crate::{
     broker::Event,
     model::{Gap, GapReason},
     pb::v1 as pb,
 };
 
-/// The gRPC prefix of a message: a flag (not compressed) and its length.
-const PREFIX_BYTES: usize = 5;
 /// `SubscribeResponse.cursor`.
 const CURSOR: u32 = 2;
 
@@ -24,9 +22,7 @@ pub fn encode(event: &Event) -> Bytes {
     length += event.runs.iter().map(Bytes::len).sum::<usize>();
     length += rest.as_ref().map_or(0, Message::encoded_len);
 
-    let mut out = BytesMut::with_capacity(PREFIX_BYTES + length);
-    out.put_u8(0);
-    out.put_u32(u32::try_from(length).expect("the broker bounds a response far below 4 GiB"));
+    let mut out = stream::frame(length);
     for run in &event.runs {
         out.put_slice(run);
     }
@@ -55,17 +51,11 @@ fn rest(event: &Event) -> Option<pb::SubscribeResponse> {
             heartbeat_interval: Some(convert::duration(started.heartbeat_interval)),
             credentials_expire_time: None,
         }),
-        heartbeat: event.heartbeat.map(|heartbeat| pb::Heartbeat {
-            server_time: Some(convert::timestamp(heartbeat.server_time)),
-            last_sequence: heartbeat.last_sequence.0,
-        }),
+        heartbeat: event.heartbeat.map(convert::heartbeat),
         gap: event.gap.map(gap),
         caught_up: event.caught_up,
-        closing: event.closing.map(|closing| pb::Closing {
-            reason: pb::closing::Reason::Draining.into(),
-            grace: Some(convert::duration(closing.grace)),
-            reconnect_delay: Some(convert::duration(closing.reconnect_delay)),
-            message: "the broker is stopping: come back after the reconnect delay, with this cursor".into(),
+        closing: event.closing.map(|closing| {
+            convert::closing(closing, "the broker is stopping: come back after the reconnect delay, with this cursor")
         }),
     })
 }
@@ -83,7 +73,7 @@ fn gap(gap: Gap) -> pb::Gap {
 mod tests {
     use std::time::Duration;
 
-    use super::*;
+    use super::{stream::PREFIX_BYTES, *};
     use crate::{
         broker::{Closing, Heartbeat, Started},
         model::{Cursor, LogId, Payload, Sequence, Stamp, Timestamp, Topic, limits},

@@ -3,15 +3,18 @@
 pub mod codec;
 pub mod convert;
 pub mod frame;
+pub mod stream;
 
 pub mod namespaces;
 pub mod operations;
 pub mod publish;
+pub mod publish_stream;
 pub mod subscribe;
 pub mod topics;
 
 pub use namespaces::NamespacesService;
 pub use operations::OperationsService;
 pub use publish::PublishService;
+pub use publish_stream::PublishStreamService;
 pub use subscribe::SubscribeService;
 pub use topics::TopicsService;

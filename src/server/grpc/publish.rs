@@ -18,7 +18,7 @@ pub struct PublishService(pub Arc<Broker>);
 #[tonic::async_trait]
 impl broker_server::Broker for PublishService {
     async fn publish(&self, request: Request<pb::PublishRequest>) -> Result<Response<pb::PublishResponse>, Status> {
-        let publish = parse(request.into_inner())?;
+        let publish = parse(request.into_inner(), &NamespaceName::default())?;
         let published = self.0.publish(publish).await?;
         Ok(Response::new(answer(&published)))
     }
@@ -28,13 +28,15 @@ impl broker_server::Broker for PublishService {
         request: Request<pb::BatchPublishRequest>,
     ) -> Result<Response<pb::BatchPublishResponse>, Status> {
         let request = request.into_inner();
-        let batch = request.requests.into_iter().map(parse).collect();
+        let namespace = NamespaceName::default();
+        let batch = request.requests.into_iter().map(|request| parse(request, &namespace)).collect();
         let results = self.0.publish_batch(batch, request.atomic).await?;
         Ok(Response::new(pb::BatchPublishResponse { results: results.iter().map(result).collect() }))
     }
 }
 
-fn parse(request: pb::PublishRequest) -> Result<Publish> {
+/// In. What names no namespace goes to `namespace`.
+pub fn parse(request: pb::PublishRequest, namespace: &NamespaceName) -> Result<Publish> {
     let message = Message {
         topic: Topic::parse_writable(request.topic)?,
         payload: match request.payload {
@@ -51,7 +53,10 @@ fn parse(request: pb::PublishRequest) -> Result<Publish> {
         expire_time: None,
     };
     Ok(Publish {
-        namespace: NamespaceName::parse(&request.namespace)?,
+        namespace: match &*request.namespace {
+            "" => namespace.clone(),
+            name => NamespaceName::parse(name)?,
+        },
         message,
         ttl: request.ttl.map(|ttl| convert::parse_duration(ttl, "ttl")).transpose()?,
         expected_last_sequence: request.expected_last_sequence.map(Sequence),
@@ -85,15 +90,15 @@ mod tests {
 
     #[test]
     fn a_request_becomes_what_it_says() {
-        let publish = parse(pb::PublishRequest {
+        let request = pb::PublishRequest {
             topic: "orders/eu".into(),
             payload: Some(pb::publish_request::Payload::Text("hi".into())),
             ttl: Some(prost_types::Duration { seconds: 3, nanos: 0 }),
             expected_last_sequence: Some(0),
             durability: pb::Durability::Written.into(),
             ..Default::default()
-        })
-        .unwrap();
+        };
+        let publish = parse(request, &NamespaceName::default()).unwrap();
         assert_eq!(publish.namespace, NamespaceName::default());
         assert_eq!(publish.message.payload, Payload::Text("hi".into()));
         assert_eq!(publish.ttl, Some(std::time::Duration::from_secs(3)));
@@ -113,7 +118,7 @@ mod tests {
             (pb::PublishRequest { durability: 77, ..good() }, Reason::RequestInvalid, "durability"),
         ];
         for (request, reason, field) in cases {
-            let error = parse(request).unwrap_err();
+            let error = parse(request, &NamespaceName::default()).unwrap_err();
             assert_eq!((error.reason(), error.violated_field()), (reason, Some(field)));
         }
     }

@@ -10,16 +10,15 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_core::Stream;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{Request, Response};
 use http_body::{Body, Frame};
-use tonic::{Status, codec::Streaming};
+use tonic::Status;
 
-use super::{codec::Decoder, convert, frame};
+use super::{convert, frame, stream};
 use crate::{
     broker::{Broker, LiveStream, Subscribe},
     model::{Cursor, Error, LagPolicy, NamespaceName, PatternSet, Position, Reason, Result, Sequence, limits},
@@ -39,7 +38,7 @@ impl SubscribeService {
         B::Error: Into<tonic::codegen::StdError> + Send,
     {
         match self.open(request).await {
-            Ok(stream) => answer(stream),
+            Ok(stream) => stream::answer(LiveBody { stream: Some(stream) }),
             Err(refused) => refused.into_http(),
         }
     }
@@ -61,13 +60,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<tonic::codegen::StdError> + Send,
 {
-    if let Some(encoding) = request.headers().get("grpc-encoding").filter(|encoding| *encoding != "identity") {
-        return Err(Status::unimplemented(format!(
-            "requests are not taken compressed ({encoding:?}): send them plain"
-        )));
-    }
-    let decoder = Decoder::<pb::SubscribeRequest>::default();
-    let mut messages = Streaming::new_request(decoder, request.into_body(), None, Some(limits::REQUEST_BYTES));
+    let mut messages = stream::requests::<_, pb::SubscribeRequest>(request)?;
     let message = messages.message().await.map_err(|refused| status::restate(refused, limits::REQUEST_BYTES))?;
     message.ok_or_else(|| Error::new(Reason::RequestInvalid, "the call ended before its request came").into())
 }
@@ -77,7 +70,7 @@ fn parse(request: pb::SubscribeRequest) -> Result<Subscribe> {
         namespace: NamespaceName::parse(&request.namespace)?,
         patterns: PatternSet::parse(&request.topics)?,
         position: position(request.start)?,
-        heartbeat_interval: heartbeat_interval(request.heartbeat_interval)?,
+        heartbeat_interval: convert::heartbeat_interval(request.heartbeat_interval)?,
         max_messages: request.max_messages,
         stop_at_end: request.stop_at_end,
         lag_policy: lag_policy(request.lag_policy)?,
@@ -100,19 +93,6 @@ fn position(start: Option<pb::StartPosition>) -> Result<Position> {
     })
 }
 
-fn heartbeat_interval(interval: Option<prost_types::Duration>) -> Result<Duration> {
-    const FIELD: &str = "heartbeat_interval";
-    let interval = interval.map(|interval| convert::parse_duration(interval, FIELD)).transpose()?.unwrap_or_default();
-    match interval {
-        Duration::ZERO => Ok(limits::HEARTBEAT_DEFAULT),
-        interval if (limits::HEARTBEAT_MIN..=limits::HEARTBEAT_MAX).contains(&interval) => Ok(interval),
-        _ => {
-            let (least, most) = (limits::HEARTBEAT_MIN.as_secs(), limits::HEARTBEAT_MAX.as_secs());
-            Err(convert::invalid(FIELD, &format!("takes {least} s to {most} s; leave it out for the default")))
-        }
-    }
-}
-
 fn lag_policy(policy: i32) -> Result<LagPolicy> {
     Ok(match pb::LagPolicy::try_from(policy) {
         Ok(pb::LagPolicy::Unspecified | pb::LagPolicy::CatchUp) => LagPolicy::CatchUp,
@@ -120,12 +100,6 @@ fn lag_policy(policy: i32) -> Result<LagPolicy> {
         Ok(pb::LagPolicy::Disconnect) => LagPolicy::Disconnect,
         Err(_) => return Err(convert::unknown_value(policy, "lag_policy")),
     })
-}
-
-fn answer(stream: LiveStream) -> Response<tonic::body::Body> {
-    let mut response = Response::new(tonic::body::Body::new(LiveBody { stream: Some(stream) }));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    response
 }
 
 /// The frames of a live stream, then its status as trailers. Dropping it is all the cleanup there is.
@@ -139,14 +113,14 @@ impl Body for LiveBody {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
-        let status = match ready!(Pin::new(stream).poll_next(cx)) {
+        let Some(live) = &mut self.stream else { return Poll::Ready(None) };
+        let status = match ready!(Pin::new(live).poll_next(cx)) {
             Some(Ok(event)) => return Poll::Ready(Some(Ok(Frame::data(frame::encode(&event))))),
             Some(Err(error)) => error.into(),
             None => Status::ok(""),
         };
         self.stream = None;
-        Poll::Ready(Some(trailers(&status).map(Frame::trailers)))
+        Poll::Ready(Some(stream::trailers(&status).map(Frame::trailers)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -154,14 +128,10 @@ impl Body for LiveBody {
     }
 }
 
-fn trailers(status: &Status) -> Result<HeaderMap, Status> {
-    let mut trailers = HeaderMap::with_capacity(4);
-    status.add_header(&mut trailers)?;
-    Ok(trailers)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn request() -> pb::SubscribeRequest {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tilde::{
     broker::{Config, Subscribe},
     engine::{
-        Batch, Bounds, BoxFuture, Engine, Log, LogSettings, Page, Query, Receipt, State, Tail, TopicStats,
+        Batch, Bounds, BoxFuture, Engine, Log, LogSettings, Page, Query, Receipt, Session, State, Tail, TopicStats,
         memory::MemoryEngine,
     },
     model::{Durability, Error, NamespaceName, Pattern, Reason, Result, Timestamp},
@@ -176,6 +176,10 @@ impl Log for SlowLog {
             let _ = answer.send(inner.append(batch).await);
         });
         receipt
+    }
+
+    fn attach<'a>(&'a self, session: Arc<Session>) -> BoxFuture<'a, Result<u64>> {
+        self.inner.attach(session)
     }
 
     fn read<'a>(&'a self, query: Query<'a>) -> BoxFuture<'a, Result<Page>> {

@@ -167,7 +167,7 @@ async fn what_a_crash_left_of_a_namespace_is_told_from_one_whose_settings_are_lo
         if holds {
             let mut batch = Batch::new(Durability::Memory);
             batch.push(&publish("t", left).message, limits::MESSAGE_BYTES, None).unwrap();
-            log.append(batch).await.unwrap().remove(0).unwrap();
+            log.append(batch).await.unwrap().iter().next().unwrap().unwrap();
         }
     }
     engine.state().put("deleted/deleted", Vec::new(), 0).await.unwrap();

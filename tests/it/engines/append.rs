@@ -100,7 +100,7 @@ pub async fn the_expected_sequence_counts_what_is_in_the_same_batch(subject: Sub
     batch.push(&message("t", "1"), limits::MESSAGE_BYTES, Some(Sequence::ZERO)).unwrap();
     batch.push(&message("t", "2"), limits::MESSAGE_BYTES, Some(Sequence::ZERO)).unwrap();
     batch.push(&message("u", "3"), limits::MESSAGE_BYTES, Some(Sequence::ZERO)).unwrap();
-    let outcomes = log.append(batch).await.unwrap();
+    let outcomes: Vec<_> = log.append(batch).await.unwrap().iter().collect();
     assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
     let conflict = outcomes[1].clone().unwrap_err();
     let first = outcomes[0].clone().unwrap().sequence;
@@ -123,6 +123,7 @@ pub async fn atomic_is_all_or_none(subject: Subject) {
     assert_eq!((refusal.reason(), refusal.metadata()), (Reason::MessageIdReused, &[][..]));
     // What was refused is not remembered, and a duplicate is no refusal.
     let outcomes = log.append(fill(subject.batch().atomic(true), &messages[..2])).await.unwrap();
+    let outcomes: Vec<_> = outcomes.iter().collect();
     let [Ok(new), Ok(again)] = &outcomes[..] else { panic!("{outcomes:?}") };
     assert!(!new.duplicate && again.duplicate && again.sequence == known.sequence);
     assert_eq!(texts(&subject.read_all(&*log, &["~"]).await), ["known", "new"]);
@@ -153,7 +154,7 @@ pub async fn nobody_gets_less_than_was_asked_for(subject: Subject) {
             continue;
         }
         let batch = fill(tilde::engine::Batch::new(asked), &[with_id("t", "x", "id")]);
-        let answer = log.append(batch).await.unwrap().remove(0).unwrap();
+        let answer = log.append(batch).await.unwrap().iter().next().unwrap().unwrap();
         assert!(answer.durability >= asked, "{asked:?}: {answer:?}");
     }
     assert!(log.append(subject.batch()).await.unwrap().is_empty());
@@ -166,5 +167,5 @@ async fn one(subject: &Subject, log: &dyn Log, message: Message) -> Outcome {
 async fn expecting(subject: &Subject, log: &dyn Log, topic: &str, expected: u64) -> Outcome {
     let mut batch = subject.batch();
     batch.push(&message(topic, ""), limits::MESSAGE_BYTES, Some(Sequence(expected))).unwrap();
-    log.append(batch).await.unwrap().remove(0)
+    log.append(batch).await.unwrap().iter().next().unwrap()
 }

@@ -63,7 +63,7 @@ pub async fn a_purged_topic_has_no_last_sequence(subject: Subject) {
     log.purge(&Pattern::parse("t").unwrap(), None, false).await.unwrap();
     let mut batch = subject.batch();
     batch.push(&message("t", "new"), limits::MESSAGE_BYTES, Some(Sequence::ZERO)).unwrap();
-    log.append(batch).await.unwrap().remove(0).unwrap();
+    log.append(batch).await.unwrap().iter().next().unwrap().unwrap();
     assert_eq!(texts(&subject.read_all(&*log, &["t"]).await), ["new"]);
 }
 

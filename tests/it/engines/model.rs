@@ -153,7 +153,7 @@ impl Naive {
         let outcomes = answer.expect("not atomic, or nothing to refuse");
         prop_assert_eq!(outcomes.len(), expected.len());
         for (outcome, expected) in outcomes.iter().zip(&expected) {
-            match (outcome, expected) {
+            match (&outcome, expected) {
                 // The list does not know sequences; the engine tells them here, and they must hold from now on.
                 (Ok(appended), &Ok((at, duplicate))) => {
                     prop_assert_eq!(appended.duplicate, duplicate);

@@ -43,7 +43,7 @@ impl Subject {
 
     /// Appends messages as one batch.
     pub async fn append(&self, log: &dyn Log, messages: &[Message]) -> Result<Vec<Outcome>> {
-        log.append(fill(self.batch(), messages)).await
+        Ok(log.append(fill(self.batch(), messages)).await?.iter().collect())
     }
 
     /// Appends messages as one batch, all of which must be taken. Answers their sequences.

@@ -1,0 +1,244 @@
+//! `Broker.PublishStream`: messages in, answers out, on one stream. Its body is our own, as that of a live stream: it
+//! holds no buffer while it waits, and there is no task and no channel between the connection and the log.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use tonic::{Status, codec::Streaming, codegen::StdError};
+
+use super::{convert, publish, stream};
+use crate::{
+    broker::{Answer, Broker, OpenPublishStream, PublishEvent, PublishStream, PublishedRun},
+    model::{Error, NamespaceName, ProducerName, Reason, Result, Sequence, limits},
+    pb::v1 as pb,
+    server::status,
+};
+
+/// Takes streams of messages in.
+#[derive(Clone)]
+pub struct PublishStreamService(pub Arc<Broker>);
+
+impl PublishStreamService {
+    /// Answers the call at once, with a body that lives as long as the stream.
+    pub fn call<B>(&self, request: Request<B>) -> Response<tonic::body::Body>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError> + Send,
+    {
+        match stream::requests(request) {
+            Ok(requests) => stream::answer(PublishBody { broker: self.0.clone(), requests, phase: Phase::First }),
+            Err(refused) => refused.into_http(),
+        }
+    }
+}
+
+/// The answers of a stream, then its status as trailers. Dropping it is all the cleanup there is.
+struct PublishBody {
+    broker: Arc<Broker>,
+    requests: Streaming<pb::PublishStreamRequest>,
+    phase: Phase,
+}
+
+enum Phase {
+    /// Nothing has come yet.
+    First,
+    /// The stream is being opened; the requests of the first frame wait.
+    Opening(Pin<Box<dyn Future<Output = Result<PublishStream>> + Send>>, Opening),
+    Open(Box<Open>),
+    Over,
+}
+
+/// What of the first frame is needed when the stream is open.
+struct Opening {
+    namespace: NamespaceName,
+    producer_id: String,
+    requests: Vec<pb::PublishRequest>,
+}
+
+struct Open {
+    stream: PublishStream,
+    namespace: NamespaceName,
+    producer_id: String,
+    // What the library found wrong with a frame.
+    malformed: Option<Status>,
+    // Nothing more comes.
+    ended: bool,
+}
+
+impl PublishBody {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
+        loop {
+            match &mut self.phase {
+                Phase::First => match ready!(Pin::new(&mut self.requests).poll_next(cx)) {
+                    None => return Poll::Ready(Ok(None)),
+                    Some(first) => self.phase = self.open(first.map_err(restate)?)?,
+                },
+                Phase::Opening(opened, _) => {
+                    let stream = ready!(opened.as_mut().poll(cx))?;
+                    if let Phase::Opening(_, opening) = std::mem::replace(&mut self.phase, Phase::Over) {
+                        self.phase = Phase::Open(Box::new(Open::new(stream, opening)));
+                    }
+                }
+                Phase::Open(open) => return open.poll(&mut self.requests, cx),
+                Phase::Over => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+
+    fn open(&self, first: pb::PublishStreamRequest) -> Result<Phase> {
+        let namespace = NamespaceName::parse(&first.namespace)?;
+        let producer = match (&*first.producer_id, first.first_number) {
+            ("", 0) => None,
+            ("", _) => return Err(convert::invalid("first_number", "numbers nothing without a producer_id")),
+            (name, number) => Some((ProducerName::parse(name)?, number)),
+        };
+        let heartbeat_interval = convert::heartbeat_interval(first.heartbeat_interval)?;
+        let open = OpenPublishStream { namespace: namespace.clone(), producer, heartbeat_interval };
+        let broker = self.broker.clone();
+        let opened = Box::pin(async move { broker.open_publish_stream(open).await });
+        Ok(Phase::Opening(opened, Opening { namespace, producer_id: first.producer_id, requests: first.requests }))
+    }
+}
+
+impl Open {
+    fn new(stream: PublishStream, opening: Opening) -> Self {
+        let Opening { namespace, producer_id, requests } = opening;
+        let mut open = Open { stream, namespace, producer_id, malformed: None, ended: false };
+        open.take_requests(requests);
+        open
+    }
+
+    /// Takes in what has come, as far as there is room, then tells what there is to tell.
+    fn poll(
+        &mut self,
+        requests: &mut Streaming<pb::PublishStreamRequest>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, Status>> {
+        while !self.ended && self.stream.has_room() {
+            match Pin::new(&mut *requests).poll_next(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Some(Ok(frame))) => self.take(frame),
+                Poll::Ready(Some(Err(malformed))) => {
+                    self.malformed = Some(restate(malformed));
+                    self.end(Ok(()));
+                }
+                Poll::Ready(None) => self.end(Ok(())),
+            }
+        }
+        Poll::Ready(match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
+            Some(Ok(event)) => Ok(Some(stream::framed(&response(event)))),
+            Some(Err(error)) => Err(error.into()),
+            None => self.malformed.take().map_or(Ok(None), Err),
+        })
+    }
+
+    fn take(&mut self, frame: pb::PublishStreamRequest) {
+        if let Err(error) = self.check(&frame) {
+            return self.end(Err(error));
+        }
+        if frame.first_number > 0 {
+            self.stream.renumber(frame.first_number);
+        }
+        self.take_requests(frame.requests);
+    }
+
+    fn take_requests(&mut self, requests: Vec<pb::PublishRequest>) {
+        if requests.len() > limits::BATCH_MESSAGES {
+            let (has, most) = (requests.len(), limits::BATCH_MESSAGES);
+            let message = format!("a frame of the stream has {has} requests: at most {most} are allowed");
+            return self.end(Err(Error::new(Reason::RequestInvalid, message).field("requests")));
+        }
+        for request in requests {
+            self.stream.publish(publish::parse(request, &self.namespace));
+        }
+    }
+
+    /// What stands in the first frame may be said again, but not changed.
+    fn check(&self, frame: &pb::PublishStreamRequest) -> Result<()> {
+        if !frame.producer_id.is_empty() && frame.producer_id != self.producer_id {
+            return Err(convert::invalid("producer_id", "is said in the first frame of a stream, and cannot change"));
+        }
+        if !frame.namespace.is_empty() && frame.namespace != self.namespace.as_str() {
+            return Err(convert::invalid("namespace", "is said in the first frame of a stream, and cannot change"));
+        }
+        if frame.first_number > 0 && self.producer_id.is_empty() {
+            return Err(convert::invalid("first_number", "numbers nothing without a producer_id"));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, result: Result<()>) {
+        self.ended = true;
+        self.stream.finish(result);
+    }
+}
+
+impl Body for PublishBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if matches!(self.phase, Phase::Over) {
+            return Poll::Ready(None);
+        }
+        let status = match ready!(self.poll(cx)) {
+            Ok(Some(frame)) => return Poll::Ready(Some(Ok(Frame::data(frame)))),
+            Ok(None) => Status::ok(""),
+            Err(status) => status,
+        };
+        self.phase = Phase::Over;
+        Poll::Ready(Some(stream::trailers(&status).map(Frame::trailers)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+}
+
+fn restate(refused: Status) -> Status {
+    status::restate(refused, limits::REQUEST_BYTES)
+}
+
+fn response(event: PublishEvent) -> pb::PublishStreamResponse {
+    let mut response = pb::PublishStreamResponse {
+        next_number: event.next_number,
+        heartbeat: event.heartbeat.map(convert::heartbeat),
+        closing: event.closing.map(|closing| {
+            convert::closing(
+                closing,
+                "the broker is stopping: come back after the reconnect delay, and send again what \
+                 was not answered",
+            )
+        }),
+        ..Default::default()
+    };
+    for answer in event.answers {
+        match answer {
+            Answer::Published(run) => response.published.push(published(run)),
+            Answer::Refused { request, error } => {
+                response.failures.push(pb::PublishFailure { request, error: Some((&error).into()) });
+            }
+        }
+    }
+    response
+}
+
+fn published(run: PublishedRun) -> pb::PublishedRun {
+    let last = if run.sequence == Sequence::ZERO { run.sequence } else { run.sequence.plus(run.count - 1) };
+    pb::PublishedRun {
+        first_request: run.request,
+        requests: u32::try_from(run.count).expect("a stream answers far fewer at a time"),
+        first_sequence: run.sequence.0,
+        last_sequence: last.0,
+        duplicate: run.duplicate,
+        durability: convert::durability(run.durability),
+    }
+}
