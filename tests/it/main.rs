@@ -4,6 +4,7 @@
 
 mod broker;
 mod cli;
+mod client;
 mod crash;
 mod durability;
 mod edge;

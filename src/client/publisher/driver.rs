@@ -72,7 +72,6 @@ impl Driver {
                 End::Done => break,
                 End::Broken(broken) => self.pause(broken).await,
                 End::Refused(fault) => {
-                    self.shared.trouble.send_replace(Some(fault.clone()));
                     self.shared.fail(&fault);
                     self.rest().await;
                 }

@@ -232,8 +232,8 @@ impl Stream for Subscriber {
         let this = self.get_mut();
         loop {
             if let Some(event) = this.events.pop_front() {
-                if this.events.is_empty() {
-                    this.cursor.clone_from(&this.next_cursor);
+                if let Event::Messages { cursor, .. } = &event {
+                    this.cursor = Some(cursor.clone());
                 }
                 return Poll::Ready(Some(Ok(event)));
             }
