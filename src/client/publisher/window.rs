@@ -178,9 +178,7 @@ impl<W> Window<W> {
         if self.begun && number == 1 && self.remembered && self.base < self.reached && self.number(self.base) > 1 {
             self.forgotten(settled);
         }
-        // A number that the broker has not seen is free, whatever was refused under it. What it has seen is sent again
-        // under its number, for its sequence.
-        if !self.begun || number < self.number(self.base) {
+        if !self.begun {
             self.shift = number.wrapping_sub(self.base);
         }
         self.remembered = number > 1;
@@ -330,7 +328,8 @@ impl<W> Window<W> {
 
     /// Requests follow from `next` on. Returns their first number, if it has to be told.
     fn begin_leg(&mut self) -> Option<u64> {
-        // What the broker has seen keeps its number, and nothing else may have it. Beyond there is no hole.
+        // What the broker has seen keeps its number, and nothing else may have it. Beyond there is no hole: a number that
+        // it has not seen is free, whatever was refused under it before a crash.
         let number = self.unseen.min(self.number(self.next));
         self.refusal = None;
         self.shift = number.wrapping_sub(self.next);

@@ -337,3 +337,24 @@ fn whoever_is_overtaken_is_told() {
     window.begin(8, &mut settled).unwrap();
     assert_eq!(window.begin(9, &mut settled), Err(Overtaken));
 }
+
+#[test]
+fn what_was_refused_before_it_was_sent_again_is_no_news_and_whoever_waits_is_told_why() {
+    let (mut window, mut settled, now) = (Window::new(), Settled::default(), Instant::now());
+    window.begin(1, &mut settled).unwrap();
+    let request = PublishRequest::text("t", "x");
+    (0..4).for_each(|message| window.push(&request, request.encoded_len(), 1, message, now));
+    window.frame(now).unwrap();
+    let limited = Fault::from(PublishError { code: 8, reason: "RATE_LIMITED".into(), ..Default::default() });
+    assert!(window.deferred(1, &limited), "requests 1 to 3 have to be sent again");
+    assert!(!window.deferred(2, &limited), "so much is known");
+    window.hold(now + TICK);
+    assert!(window.frame(now).is_none());
+    assert_eq!(window.frame(now + TICK).unwrap().first_number, Some(2));
+    assert!(!window.deferred(3, &limited), "it was sent again since");
+
+    assert!(window.deferred(4, &limited), "it comes back once more");
+    window.fail(&Fault { fate: Fate::Refused, ..limited.clone() }, &mut settled);
+    let fates: Vec<Fate> = settled.answers.iter().map(|(_, answer)| answer.as_ref().unwrap_err().fate).collect();
+    assert_eq!(fates, [Fate::Unknown, Fate::Refused, Fate::Refused, Fate::Refused]);
+}
