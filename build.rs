@@ -1,7 +1,8 @@
 //! Generates the code of the wire contract from `proto/`, with a compiler in Rust: no `protoc` is needed.
 //!
 //! Two passes. The first makes the messages, the clients and the descriptors for reflection, all of it ordinary. The
-//! second makes the servers only, over the same messages, with a codec of ours. The streams of `Broker` are left out of it:
+//! second makes the servers only, over the same messages, with a codec of ours; what is
+//! published comes in as bytes. The streams of `Broker` are left out of it:
 //! they have bodies of their own (`server/grpc/subscribe.rs` says why).
 
 use std::{env, error::Error, fs, path::PathBuf};
@@ -37,6 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_client(false)
         .extern_path(".tilde.v1", "crate::pb::v1")
+        .extern_path(".tilde.v1.PublishRequest", "crate::server::grpc::incoming::Raw")
+        .extern_path(".tilde.v1.BatchPublishRequest", "crate::server::grpc::incoming::Raw")
         .codec_path("crate::server::grpc::codec::Codec")
         .out_dir(out.join("server"))
         .compile_fds(without_methods_by_hand(set))?;

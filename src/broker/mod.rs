@@ -72,6 +72,8 @@ impl Default for Config {
 pub struct Broker {
     engine: Arc<dyn Engine>,
     metrics: Arc<Metrics>,
+    // Where messages go that name no namespace.
+    default: NamespaceName,
     shared: Arc<Shared>,
     // One permit a byte.
     pending: Arc<Semaphore>,
@@ -110,6 +112,7 @@ impl Broker {
         let broker = Arc::new(Broker {
             engine,
             metrics,
+            default: NamespaceName::default(),
             shared: Arc::new(Shared { clock, config, deadline, settled, streams, deserted }),
             pending: Arc::new(Semaphore::new(pending_bytes as usize)),
             pending_bytes,

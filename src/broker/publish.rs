@@ -13,11 +13,11 @@ use crate::{
 
 /// One message to publish.
 #[derive(Clone, Debug)]
-pub struct Publish {
-    /// Where to.
-    pub namespace: NamespaceName,
+pub struct Publish<'a> {
+    /// Where to; none is `default`, or what the stream says.
+    pub namespace: Option<NamespaceName>,
     /// What. Its `expire_time` is set by the broker, from `ttl`.
-    pub message: Message,
+    pub message: Message<'a>,
     /// How long after its publish time it may be received.
     pub ttl: Option<Duration>,
     /// Publish only if the topic's last sequence is this one; zero: if it has none.
@@ -43,9 +43,9 @@ pub struct Published {
 
 impl Broker {
     /// Publishes one message.
-    pub async fn publish(&self, publish: Publish) -> Result<Published> {
+    pub async fn publish(&self, publish: Publish<'_>) -> Result<Published> {
         self.refuse_while_draining()?;
-        let mut group = Group::new(self.served(&publish.namespace)?, false);
+        let mut group = Group::new(self.served(publish.namespace.as_ref().unwrap_or(&self.default))?, false);
         let outcome = match self.add(&mut group, 0, publish) {
             Ok(()) => match self.append(&mut group).await {
                 Ok(receipt) => receipt.await.and_then(|outcomes| outcomes.iter().next().unwrap_or_else(unanswered)),
@@ -61,7 +61,7 @@ impl Broker {
     /// Publishes many: each with a result of its own, in order. What could not even be parsed comes in as an error and
     /// goes out as that result. With `atomic` all or none: the first refusal is the answer to the whole, its field
     /// under `requests[N]`; requests of more than one namespace are refused.
-    pub async fn publish_batch(&self, batch: Vec<Result<Publish>>, atomic: bool) -> Result<Vec<Result<Published>>> {
+    pub async fn publish_batch(&self, batch: Vec<Result<Publish<'_>>>, atomic: bool) -> Result<Vec<Result<Published>>> {
         self.refuse_while_draining()?;
         if batch.is_empty() || batch.len() > limits::BATCH_MESSAGES {
             let message = format!("the batch has {} messages: it takes 1 to {}", batch.len(), limits::BATCH_MESSAGES);
@@ -100,19 +100,20 @@ impl Broker {
     /// Encodes the messages, those of one namespace together in their order. What is refused goes to `results`.
     fn group(
         &self,
-        batch: Vec<Result<Publish>>,
+        batch: Vec<Result<Publish<'_>>>,
         atomic: bool,
         results: &mut [Option<Result<Published>>],
     ) -> Result<Vec<Group>> {
         let mut groups: Vec<Group> = Vec::new();
         for (at, publish) in batch.into_iter().enumerate() {
             let added = publish.and_then(|publish| {
-                let known = groups.iter().position(|group| group.served.settings.name == publish.namespace);
+                let namespace = publish.namespace.as_ref().unwrap_or(&self.default);
+                let known = groups.iter().position(|group| group.served.settings.name == *namespace);
                 let group = match known {
                     Some(known) => &mut groups[known],
-                    None if atomic && !groups.is_empty() => return Err(two_namespaces(&groups[0], &publish)),
+                    None if atomic && !groups.is_empty() => return Err(two_namespaces(&groups[0], namespace)),
                     None => {
-                        groups.push(Group::new(self.served(&publish.namespace)?, atomic));
+                        groups.push(Group::new(self.served(namespace)?, atomic));
                         groups.last_mut().expect("it was just pushed")
                     }
                 };
@@ -133,7 +134,7 @@ impl Broker {
     }
 
     /// Checks and encodes one message.
-    fn add(&self, group: &mut Group, at: usize, mut publish: Publish) -> Result<()> {
+    fn add(&self, group: &mut Group, at: usize, mut publish: Publish<'_>) -> Result<()> {
         let before = group.batch.bytes();
         self.encode(&group.served, &mut group.batch, &mut publish)?;
         group.items.push(Item { at, bytes: group.batch.bytes() - before });
@@ -141,7 +142,7 @@ impl Broker {
     }
 
     /// Checks a message and encodes it into a batch. Nothing is added if it is refused.
-    pub(super) fn encode(&self, served: &Served, batch: &mut Batch, publish: &mut Publish) -> Result<()> {
+    pub(super) fn encode(&self, served: &Served, batch: &mut Batch, publish: &mut Publish<'_>) -> Result<()> {
         let durability = self.durability(served, publish.durability)?;
         publish.message.expire_time = match publish.ttl {
             Some(ttl) => Some(self.expire_time(ttl)?),
@@ -256,8 +257,8 @@ impl Group {
     }
 }
 
-fn two_namespaces(group: &Group, publish: &Publish) -> Error {
-    let (first, other) = (&group.served.settings.name, &publish.namespace);
+fn two_namespaces(group: &Group, other: &NamespaceName) -> Error {
+    let first = &group.served.settings.name;
     let message = format!("an atomic batch goes to one namespace: this one names {first} and {other}");
     Error::new(Reason::RequestInvalid, message).field("namespace")
 }

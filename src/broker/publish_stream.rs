@@ -167,7 +167,7 @@ impl PublishStream {
     }
 
     /// Hands over the next message. What could not even be parsed comes in as an error and goes out as its answer.
-    pub fn publish(&mut self, publish: Result<Publish>) {
+    pub fn publish(&mut self, publish: Result<Publish<'_>>) {
         let request = self.request;
         self.request += 1;
         if let Err(error) = publish.and_then(|publish| self.add(request, publish)) {
@@ -187,11 +187,11 @@ impl PublishStream {
     }
 
     /// Encodes a message into the last piece, or into a new one.
-    fn add(&mut self, request: u64, mut publish: Publish) -> Result<()> {
+    fn add(&mut self, request: u64, mut publish: Publish<'_>) -> Result<()> {
         if self.session.is_some() {
             self.check_numbered(&publish)?;
         }
-        let at = self.piece_for(&publish.namespace)?;
+        let at = self.piece_for(publish.namespace.as_ref())?;
         let Piece { served, batch, requests } = &mut self.pieces[at];
         self.broker.encode(served, batch, &mut publish)?;
         push_request(requests, request);
@@ -203,22 +203,22 @@ impl PublishStream {
         self.admission.place.metrics.refused_messages.inc();
         self.event.answers.push(Answer::Refused { request, error });
         if self.session.is_some()
-            && let Ok(at) = self.piece_for(&self.served.settings.name.clone())
+            && let Ok(at) = self.piece_for(None)
         {
             self.pieces[at].batch.skip_number();
         }
     }
 
-    fn check_numbered(&self, publish: &Publish) -> Result<()> {
+    fn check_numbered(&self, publish: &Publish<'_>) -> Result<()> {
         if !publish.message.message_id.is_empty() {
             let message =
                 "a message of a stream with a producer_id has a number, and needs no message_id: leave it out";
             return Err(Error::new(Reason::RequestInvalid, message).field("message_id"));
         }
-        if publish.namespace != self.served.settings.name {
+        let own = &self.served.settings.name;
+        if let Some(other) = publish.namespace.as_ref().filter(|namespace| *namespace != own) {
             let message = format!(
-                "the producer's stream goes to namespace {}, not to {}: open a stream for each namespace",
-                self.served.settings.name, publish.namespace
+                "the producer's stream goes to namespace {own}, not to {other}: open a stream for each namespace"
             );
             return Err(Error::new(Reason::RequestInvalid, message).field("namespace"));
         }
@@ -226,7 +226,8 @@ impl PublishStream {
     }
 
     /// The piece that takes the next message: the last one, if namespace and numbers go on there.
-    fn piece_for(&mut self, namespace: &NamespaceName) -> Result<usize> {
+    fn piece_for(&mut self, namespace: Option<&NamespaceName>) -> Result<usize> {
+        let namespace = namespace.unwrap_or(&self.served.settings.name);
         let fits = self.pieces.back().is_some_and(|piece| {
             let number = piece.batch.next_number();
             piece.served.settings.name == *namespace && number.is_none_or(|number| number == self.number)

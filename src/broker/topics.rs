@@ -26,7 +26,7 @@ impl Broker {
     }
 
     /// One topic; TOPIC_NOT_FOUND if nothing of it is kept.
-    pub async fn get_topic(&self, namespace: &NamespaceName, topic: &Topic) -> Result<TopicStats> {
+    pub async fn get_topic(&self, namespace: &NamespaceName, topic: &Topic<'_>) -> Result<TopicStats> {
         let pattern = Pattern::Exact(topic.as_str().into());
         let mut found = self.served(namespace)?.place.log.topics(&pattern, "", 1).await?;
         found.pop().ok_or_else(|| {

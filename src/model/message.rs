@@ -1,46 +1,45 @@
-//! A message as its publisher hands it over, and how it becomes a record.
+//! A message as its publisher hands it over, and how it becomes a record. It may be borrowed from the bytes of the
+//! request: nothing is copied before it is encoded.
 
-use std::collections::BTreeMap;
-
-use bytes::Bytes;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{Error, Reason, Result, Timestamp, Topic, limits, record::TRAILER, wire};
 
 /// What a publisher says, checked and encoded by [`Message::encode`].
 #[derive(Clone, Debug)]
-pub struct Message {
+pub struct Message<'a> {
     /// Where it is published.
-    pub topic: Topic,
+    pub topic: Topic<'a>,
     /// What it carries.
-    pub payload: Payload,
+    pub payload: Payload<'a>,
     /// At most 64.
-    pub attributes: BTreeMap<String, String>,
+    pub attributes: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     /// Messages with one key keep their order; empty is none.
-    pub ordering_key: String,
+    pub ordering_key: Cow<'a, str>,
     /// The publisher's own id; empty is none.
-    pub message_id: String,
+    pub message_id: Cow<'a, str>,
     /// Empty is none.
-    pub content_type: String,
+    pub content_type: Cow<'a, str>,
     /// Where an answer is awaited; empty is none.
-    pub reply_to: String,
+    pub reply_to: Cow<'a, str>,
     /// To which request an answer belongs; empty is none.
-    pub correlation_id: String,
+    pub correlation_id: Cow<'a, str>,
     /// From when on nobody receives it any more.
     pub expire_time: Option<Timestamp>,
 }
 
 /// What a message carries. What the publisher chose is what subscribers get.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Payload {
+pub enum Payload<'a> {
     /// Nothing at all.
     None,
     /// Bytes.
-    Data(Bytes),
+    Data(Cow<'a, [u8]>),
     /// Text, which JSON tools show as it is.
-    Text(String),
+    Text(Cow<'a, str>),
 }
 
-impl Payload {
+impl Payload<'_> {
     /// Its bytes, whichever kind it is.
     pub fn bytes(&self) -> &[u8] {
         match self {
@@ -51,18 +50,18 @@ impl Payload {
     }
 }
 
-impl Message {
+impl<'a> Message<'a> {
     /// A message with nothing but topic and payload.
-    pub fn new(topic: Topic, payload: Payload) -> Self {
+    pub fn new(topic: Topic<'a>, payload: Payload<'a>) -> Self {
         Message {
             topic,
             payload,
             attributes: BTreeMap::new(),
-            ordering_key: String::new(),
-            message_id: String::new(),
-            content_type: String::new(),
-            reply_to: String::new(),
-            correlation_id: String::new(),
+            ordering_key: Cow::default(),
+            message_id: Cow::default(),
+            content_type: Cow::default(),
+            reply_to: Cow::default(),
+            correlation_id: Cow::default(),
             expire_time: None,
         }
     }
@@ -152,7 +151,7 @@ impl Message {
             }
         }
         if !self.reply_to.is_empty() {
-            Topic::parse(self.reply_to.as_str()).map_err(|error| error.field("reply_to"))?;
+            Topic::parse(&*self.reply_to).map_err(|error| error.field("reply_to"))?;
         }
         if self.attributes.len() > limits::ATTRIBUTES {
             let (has, most) = (self.attributes.len(), limits::ATTRIBUTES);
@@ -213,14 +212,14 @@ mod tests {
     #[test]
     fn limits_hold_and_name_the_field() {
         let message = || Message::new(Topic::parse("t").unwrap(), Payload::None);
-        let refusal = |message: Message| message.encode(1000, &mut Vec::new()).unwrap_err();
+        let refusal = |message: Message<'_>| message.encode(1000, &mut Vec::new()).unwrap_err();
 
         let mut long = message();
-        long.ordering_key = "k".repeat(256);
+        long.ordering_key = "k".repeat(256).into();
         assert_eq!(refusal(long).violated_field(), Some("ordering_key"));
 
         let mut many = message();
-        many.attributes = (0..65).map(|n| (n.to_string(), String::new())).collect();
+        many.attributes = (0..65).map(|n| (n.to_string().into(), Cow::default())).collect();
         assert_eq!(refusal(many).violated_field(), Some("attributes"));
 
         let mut large = message();

@@ -65,6 +65,8 @@ pub fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
 pub struct Field<'a> {
     /// The field's number.
     pub number: u64,
+    /// Its wire type.
+    pub kind: u64,
     /// The content of a length-delimited field; empty for the others.
     pub bytes: &'a [u8],
     /// The value of a varint; zero for the others.
@@ -74,7 +76,7 @@ pub struct Field<'a> {
 /// Takes the next field from the front; None at the end or where the bytes make no sense.
 pub fn take_field<'a>(bytes: &mut &'a [u8]) -> Option<Field<'a>> {
     let tag = take_varint(bytes)?;
-    let mut field = Field { number: tag >> 3, bytes: &[], value: 0 };
+    let mut field = Field { number: tag >> 3, kind: tag & 7, bytes: &[], value: 0 };
     match tag & 7 {
         VARINT => field.value = take_varint(bytes)?,
         FIXED64 => drop(take(bytes, 8)?),

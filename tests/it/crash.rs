@@ -193,9 +193,9 @@ fn work(rig: &Rig, chance: &Chance, rounds: usize, label: &str) -> Vec<Handed> {
                 let size = [0, 10, 200, 3000][chance.below(4) as usize];
                 let text = format!("{label}/{round}/{part}/{number}/{}", "x".repeat(size));
                 let topic = Topic::parse(format!("t{}", chance.below(4))).unwrap();
-                let mut message = Message::new(topic, Payload::Text(text.clone()));
+                let mut message = Message::new(topic, Payload::Text(text.clone().into()));
                 if chance.below(4) == 0 {
-                    message.message_id = text[..12.min(text.len())].to_owned() + &number.to_string();
+                    message.message_id = (text[..12.min(text.len())].to_owned() + &number.to_string()).into();
                 }
                 batch.push(&message, 1 << 20, None).unwrap();
                 texts.push(text);

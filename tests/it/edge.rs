@@ -4,6 +4,7 @@ mod abuse;
 mod calls;
 mod drain;
 mod operators;
+mod publish_stream;
 mod refusals;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

@@ -3,6 +3,7 @@
 mod append;
 mod keep;
 mod model;
+mod number;
 mod read;
 mod state;
 mod subject;
@@ -28,6 +29,9 @@ macro_rules! engine_suite {
                 an_id_twice_in_one_batch_is_taken_once, an_id_belongs_to_its_topic,
                 the_expected_sequence_must_be_the_last, the_expected_sequence_counts_what_is_in_the_same_batch,
                 atomic_is_all_or_none, others_are_refused_one_by_one, nobody_gets_less_than_was_asked_for;
+            number: a_number_is_taken_once_whatever_is_sent_again, nothing_is_taken_behind_a_number_that_is_missing,
+                a_number_that_was_refused_for_good_is_used_up, a_new_session_ends_the_one_before,
+                a_producer_is_forgotten_after_the_window_unless_it_has_a_stream;
             read: pages_keep_their_limits, a_large_message_goes_alone, patterns_choose_and_the_brokers_own_are_apart,
                 through_ends_a_page, nothing_is_read_after_the_end, what_has_expired_is_left_out,
                 the_tail_and_the_log_tell_the_same, the_follower_hears_of_every_block;

@@ -3,13 +3,15 @@
 
 use std::marker::PhantomData;
 
+use bytes::Buf;
 use prost::Message;
 use tonic::{
     Status,
     codec::{self, BufferSettings, DecodeBuf, EncodeBuf},
 };
 
-use crate::model::{Error, Reason};
+use super::incoming::{self, Raw};
+use crate::model::Error;
 
 /// The first buffer of a call, in bytes: an answer to a publish fits. The library's own 8 KiB are paid by every call.
 const BUFFER_BYTES: usize = 256;
@@ -40,10 +42,28 @@ impl<U> Default for Decoder<U> {
     }
 }
 
+/// What a request can be read as.
+pub trait Read: Sized {
+    /// Reads all the bytes of one message.
+    fn read(bytes: &mut DecodeBuf<'_>) -> Result<Self, Error>;
+}
+
+impl<M: Message + Default> Read for M {
+    fn read(bytes: &mut DecodeBuf<'_>) -> Result<Self, Error> {
+        M::decode(bytes).map_err(|error| incoming::undecodable(&error.to_string()))
+    }
+}
+
+impl Read for Raw {
+    fn read(bytes: &mut DecodeBuf<'_>) -> Result<Self, Error> {
+        Ok(Raw(bytes.copy_to_bytes(bytes.remaining())))
+    }
+}
+
 impl<T, U> codec::Codec for Codec<T, U>
 where
     T: Message + Send + 'static,
-    U: Message + Default + Send + 'static,
+    U: Read + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
@@ -74,24 +94,17 @@ impl<T: Message> codec::Encoder for Encoder<T> {
     }
 }
 
-impl<U: Message + Default> codec::Decoder for Decoder<U> {
+impl<U: Read> codec::Decoder for Decoder<U> {
     type Item = U;
     type Error = Status;
 
     fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        U::decode(bytes).map(Some).map_err(|error| undecodable(&error).into())
+        Ok(Some(U::read(bytes)?))
     }
 
     fn buffer_settings(&self) -> BufferSettings {
         BufferSettings::new(BUFFER_BYTES, YIELD_BYTES)
     }
-}
-
-fn undecodable(error: &prost::DecodeError) -> Error {
-    let message = format!(
-        "the request does not decode ({error}): send it as the .proto says, with text in valid UTF-8 and bytes in `data`"
-    );
-    Error::new(Reason::RequestInvalid, message)
 }
 
 #[cfg(test)]
@@ -104,11 +117,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_decode_is_the_callers_fault() {
-        // Field 1, `topic`, with two bytes that are no UTF-8; and a field that ends too early.
+        // Field 1, `topics`, with two bytes that are no UTF-8; and a field that ends too early.
         for bad in [&[0x0a, 2, 0xc3, 0x28][..], &[0x0a, 9, b'a']] {
             let mut framed = vec![0, 0, 0, 0, bad.len() as u8];
             framed.extend_from_slice(bad);
-            let decoder = Decoder::<pb::PublishRequest>::default();
+            let decoder = Decoder::<pb::SubscribeRequest>::default();
             let mut stream = Streaming::new_request(decoder, Full::new(bytes::Bytes::from(framed)), None, None);
             let status = stream.message().await.unwrap_err();
             assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");

@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod convert;
 pub mod frame;
+pub mod incoming;
 pub mod stream;
 
 pub mod namespaces;

@@ -14,7 +14,11 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use tonic::{Status, codec::Streaming, codegen::StdError};
 
-use super::{convert, publish, stream};
+use super::{
+    convert,
+    incoming::{self, Raw},
+    stream,
+};
 use crate::{
     broker::{Answer, Broker, OpenPublishStream, PublishEvent, PublishStream, PublishedRun},
     model::{Error, NamespaceName, ProducerName, Reason, Result, Sequence, limits},
@@ -43,7 +47,7 @@ impl PublishStreamService {
 /// The answers of a stream, then its status as trailers. Dropping it is all the cleanup there is.
 struct PublishBody {
     broker: Arc<Broker>,
-    requests: Streaming<pb::PublishStreamRequest>,
+    requests: Streaming<Raw>,
     phase: Phase,
 }
 
@@ -60,7 +64,7 @@ enum Phase {
 struct Opening {
     namespace: NamespaceName,
     producer_id: String,
-    requests: Vec<pb::PublishRequest>,
+    frame: Bytes,
 }
 
 struct Open {
@@ -79,7 +83,7 @@ impl PublishBody {
             match &mut self.phase {
                 Phase::First => match ready!(Pin::new(&mut self.requests).poll_next(cx)) {
                     None => return Poll::Ready(Ok(None)),
-                    Some(first) => self.phase = self.open(first.map_err(restate)?)?,
+                    Some(first) => self.phase = self.open(first.map_err(restate)?.0)?,
                 },
                 Phase::Opening(opened, _) => {
                     let stream = ready!(opened.as_mut().poll(cx))?;
@@ -93,7 +97,8 @@ impl PublishBody {
         }
     }
 
-    fn open(&self, first: pb::PublishStreamRequest) -> Result<Phase> {
+    fn open(&self, frame: Bytes) -> Result<Phase> {
+        let first = incoming::frame(&frame)?.0.unwrap_or_default();
         let namespace = NamespaceName::parse(&first.namespace)?;
         let producer = match (&*first.producer_id, first.first_number) {
             ("", 0) => None,
@@ -104,28 +109,32 @@ impl PublishBody {
         let open = OpenPublishStream { namespace: namespace.clone(), producer, heartbeat_interval };
         let broker = self.broker.clone();
         let opened = Box::pin(async move { broker.open_publish_stream(open).await });
-        Ok(Phase::Opening(opened, Opening { namespace, producer_id: first.producer_id, requests: first.requests }))
+        Ok(Phase::Opening(opened, Opening { namespace, producer_id: first.producer_id, frame }))
     }
 }
 
 impl Open {
     fn new(stream: PublishStream, opening: Opening) -> Self {
-        let Opening { namespace, producer_id, requests } = opening;
+        let Opening { namespace, producer_id, frame } = opening;
         let mut open = Open { stream, namespace, producer_id, malformed: None, ended: false };
-        open.take_requests(requests);
+        // What it says besides was read before.
+        let taken = incoming::frame(&frame).and_then(|(_, requests)| open.take_requests(&requests));
+        if let Err(error) = taken {
+            open.end(Err(error));
+        }
         open
     }
 
     /// Takes in what has come, as far as there is room, then tells what there is to tell.
-    fn poll(
-        &mut self,
-        requests: &mut Streaming<pb::PublishStreamRequest>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Bytes>, Status>> {
+    fn poll(&mut self, requests: &mut Streaming<Raw>, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
         while !self.ended && self.stream.has_room() {
             match Pin::new(&mut *requests).poll_next(cx) {
                 Poll::Pending => break,
-                Poll::Ready(Some(Ok(frame))) => self.take(frame),
+                Poll::Ready(Some(Ok(Raw(frame)))) => {
+                    if let Err(error) = self.take(&frame) {
+                        self.end(Err(error));
+                    }
+                }
                 Poll::Ready(Some(Err(malformed))) => {
                     self.malformed = Some(restate(malformed));
                     self.end(Ok(()));
@@ -140,25 +149,25 @@ impl Open {
         })
     }
 
-    fn take(&mut self, frame: pb::PublishStreamRequest) {
-        if let Err(error) = self.check(&frame) {
-            return self.end(Err(error));
+    fn take(&mut self, frame: &[u8]) -> Result<()> {
+        let (said, requests) = incoming::frame(frame)?;
+        if let Some(said) = said {
+            self.check(&said)?;
+            if said.first_number > 0 {
+                self.stream.renumber(said.first_number);
+            }
         }
-        if frame.first_number > 0 {
-            self.stream.renumber(frame.first_number);
-        }
-        self.take_requests(frame.requests);
+        self.take_requests(&requests)
     }
 
-    fn take_requests(&mut self, requests: Vec<pb::PublishRequest>) {
+    fn take_requests(&mut self, requests: &[&[u8]]) -> Result<()> {
         if requests.len() > limits::BATCH_MESSAGES {
             let (has, most) = (requests.len(), limits::BATCH_MESSAGES);
             let message = format!("a frame of the stream has {has} requests: at most {most} are allowed");
-            return self.end(Err(Error::new(Reason::RequestInvalid, message).field("requests")));
+            return Err(Error::new(Reason::RequestInvalid, message).field("requests"));
         }
-        for request in requests {
-            self.stream.publish(publish::parse(request, &self.namespace));
-        }
+        requests.iter().for_each(|request| self.stream.publish(incoming::publish(request)));
+        Ok(())
     }
 
     /// What stands in the first frame may be said again, but not changed.

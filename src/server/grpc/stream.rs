@@ -7,7 +7,7 @@ use http_body::Body;
 use prost::Message;
 use tonic::{Status, codec::Streaming, codegen::StdError};
 
-use super::codec::Decoder;
+use super::codec::{Decoder, Read};
 use crate::model::limits;
 
 /// The gRPC prefix of a message: a flag (not compressed) and its length.
@@ -18,7 +18,7 @@ pub fn requests<B, M>(request: Request<B>) -> Result<Streaming<M>, Status>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<StdError> + Send,
-    M: Message + Default + 'static,
+    M: Read + Send + 'static,
 {
     if let Some(encoding) = request.headers().get("grpc-encoding").filter(|encoding| *encoding != "identity") {
         return Err(Status::unimplemented(format!(

@@ -102,7 +102,7 @@ async fn what_retention_removed_is_a_gap_or_refused() {
     fixture.broker.create_namespace(settings).await.unwrap();
     let here = |subscribe: Subscribe| Subscribe { namespace: name.clone(), ..subscribe };
     let send = async || {
-        let message = tilde::broker::Publish { namespace: name.clone(), ..publish("t", &large) };
+        let message = tilde::broker::Publish { namespace: Some(name.clone()), ..publish("t", &large) };
         fixture.broker.publish(message).await.unwrap()
     };
     let first = send().await;

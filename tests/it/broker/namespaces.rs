@@ -101,7 +101,7 @@ async fn changes_take_effect_and_need_the_etag_in_force() {
 async fn what_is_deleted_does_not_come_back() {
     let fixture = open().await;
     let team = name("team");
-    let here = || Publish { namespace: team.clone(), ..publish("t", "old") };
+    let here = || Publish { namespace: Some(team.clone()), ..publish("t", "old") };
     fixture.broker.create_namespace(Namespace::new(team.clone())).await.unwrap();
     let old = fixture.broker.publish(here()).await.unwrap();
     fixture.broker.delete_namespace(&team).await.unwrap();

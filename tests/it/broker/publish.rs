@@ -23,7 +23,7 @@ async fn an_answer_is_worth_what_was_asked_for_or_refused() {
 async fn a_namespace_must_exist() {
     let fixture = open().await;
     let namespace = NamespaceName::parse("team").unwrap();
-    let refusal = fixture.broker.publish(Publish { namespace, ..publish("t", "") }).await.unwrap_err();
+    let refusal = fixture.broker.publish(Publish { namespace: Some(namespace), ..publish("t", "") }).await.unwrap_err();
     assert_eq!(refusal.reason(), Reason::NamespaceNotFound);
     assert!(refusal.message().contains("tilde namespace create team"), "{refusal}");
 }
@@ -53,8 +53,8 @@ async fn a_batch_has_a_result_for_each_in_its_order() {
     let other = NamespaceName::parse("other").unwrap();
     fixture.broker.create_namespace(Namespace::new(other.clone())).await.unwrap();
     let broken = Error::new(Reason::TopicInvalid, "no topic");
-    let missing = Publish { namespace: NamespaceName::parse("missing").unwrap(), ..publish("t", "") };
-    let there = |text| Ok(Publish { namespace: other.clone(), ..publish("t", text) });
+    let missing = Publish { namespace: Some(NamespaceName::parse("missing").unwrap()), ..publish("t", "") };
+    let there = |text| Ok(Publish { namespace: Some(other.clone()), ..publish("t", text) });
     let large = publish("t", &"x".repeat(2 << 20));
     let batch = vec![
         Ok(publish("t", "0")),
@@ -79,7 +79,7 @@ async fn a_batch_has_a_result_for_each_in_its_order() {
 async fn an_atomic_batch_is_taken_whole_or_refused_by_its_first() {
     let fixture = open().await;
     let conflict = Publish { expected_last_sequence: Some(Sequence(9)), ..publish("u", "") };
-    let elsewhere = Publish { namespace: NamespaceName::parse("other").unwrap(), ..publish("t", "") };
+    let elsewhere = Publish { namespace: Some(NamespaceName::parse("other").unwrap()), ..publish("t", "") };
     let cases = [
         (Ok(conflict), Reason::SequenceConflict, "requests[1].expected_last_sequence"),
         (Ok(elsewhere), Reason::RequestInvalid, "requests[1].namespace"),
@@ -113,7 +113,8 @@ async fn a_rate_is_kept_and_says_when_to_come_back() {
     let namespace = NamespaceName::parse("slow").unwrap();
     let settings = Namespace { max_messages_per_second: Some(2), ..Namespace::new(namespace.clone()) };
     fixture.broker.create_namespace(settings).await.unwrap();
-    let send = async || fixture.broker.publish(Publish { namespace: namespace.clone(), ..publish("t", "") }).await;
+    let send =
+        async || fixture.broker.publish(Publish { namespace: Some(namespace.clone()), ..publish("t", "") }).await;
     send().await.unwrap();
     send().await.unwrap();
     let refusal = send().await.unwrap_err();
@@ -121,7 +122,7 @@ async fn a_rate_is_kept_and_says_when_to_come_back() {
     tokio::time::advance(Duration::from_millis(500)).await;
     send().await.unwrap();
 
-    let batch = vec![Ok(Publish { namespace: namespace.clone(), ..publish("t", "") }); 3];
+    let batch = vec![Ok(Publish { namespace: Some(namespace.clone()), ..publish("t", "") }); 3];
     let results = fixture.broker.publish_batch(batch, false).await.unwrap();
     assert!(results.iter().all(|result| result.as_ref().is_err_and(|error| error.reason() == Reason::RateLimited)));
 }

@@ -85,10 +85,10 @@ impl Fixture {
 }
 
 /// A message to the default namespace.
-pub fn publish(topic: &str, text: &str) -> Publish {
+pub fn publish(topic: &str, text: &str) -> Publish<'static> {
     Publish {
-        namespace: NamespaceName::default(),
-        message: Message::new(Topic::parse(topic).unwrap(), Payload::Text(text.into())),
+        namespace: None,
+        message: Message::new(Topic::parse(topic.to_owned()).unwrap(), Payload::Text(text.to_owned().into())),
         ttl: None,
         expected_last_sequence: None,
         durability: None,

@@ -160,7 +160,7 @@ pub async fn nobody_gets_less_than_was_asked_for(subject: Subject) {
     assert!(log.append(subject.batch()).await.unwrap().is_empty());
 }
 
-async fn one(subject: &Subject, log: &dyn Log, message: Message) -> Outcome {
+async fn one(subject: &Subject, log: &dyn Log, message: Message<'_>) -> Outcome {
     subject.append(log, &[message]).await.unwrap().remove(0)
 }
 

@@ -174,9 +174,9 @@ impl Naive {
         Ok(())
     }
 
-    fn message(&self, draft: &Draft, now: Timestamp) -> (Message, Option<Sequence>) {
+    fn message(&self, draft: &Draft, now: Timestamp) -> (Message<'_>, Option<Sequence>) {
         let mut message = message(&draft.topic, &draft.payload.to_string());
-        message.message_id = draft.id.map(|id| id.to_string()).unwrap_or_default();
+        message.message_id = draft.id.map(|id| id.to_string()).unwrap_or_default().into();
         message.expire_time = draft.ttl.map(|seconds| now.plus(Duration::from_secs(seconds)));
         let last = last_of(&self.kept, &draft.topic);
         let sequence = draft.expected.map(|right| if right { last } else { NEVER });

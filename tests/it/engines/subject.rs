@@ -42,12 +42,12 @@ impl Subject {
     }
 
     /// Appends messages as one batch.
-    pub async fn append(&self, log: &dyn Log, messages: &[Message]) -> Result<Vec<Outcome>> {
+    pub async fn append(&self, log: &dyn Log, messages: &[Message<'_>]) -> Result<Vec<Outcome>> {
         Ok(log.append(fill(self.batch(), messages)).await?.iter().collect())
     }
 
     /// Appends messages as one batch, all of which must be taken. Answers their sequences.
-    pub async fn take(&self, log: &dyn Log, messages: &[Message]) -> Vec<Sequence> {
+    pub async fn take(&self, log: &dyn Log, messages: &[Message<'_>]) -> Vec<Sequence> {
         let outcomes = self.append(log, messages).await.unwrap();
         outcomes.into_iter().map(|outcome| outcome.unwrap().sequence).collect()
     }
@@ -87,7 +87,7 @@ pub fn settings() -> LogSettings {
 }
 
 /// Adds messages to a batch.
-pub fn fill(mut batch: Batch, messages: &[Message]) -> Batch {
+pub fn fill(mut batch: Batch, messages: &[Message<'_>]) -> Batch {
     for message in messages {
         batch.push(message, limits::MESSAGE_BYTES, None).unwrap();
     }
@@ -95,13 +95,13 @@ pub fn fill(mut batch: Batch, messages: &[Message]) -> Batch {
 }
 
 /// A message.
-pub fn message(topic: &str, text: &str) -> Message {
-    Message::new(Topic::parse(topic).unwrap(), Payload::Text(text.into()))
+pub fn message(topic: &str, text: &str) -> Message<'static> {
+    Message::new(Topic::parse(topic.to_owned()).unwrap(), Payload::Text(text.to_owned().into()))
 }
 
 /// A message with an id.
-pub fn with_id(topic: &str, text: &str, id: &str) -> Message {
-    Message { message_id: id.into(), ..message(topic, text) }
+pub fn with_id(topic: &str, text: &str, id: &str) -> Message<'static> {
+    Message { message_id: id.to_owned().into(), ..message(topic, text) }
 }
 
 /// Patterns.

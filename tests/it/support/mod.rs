@@ -153,6 +153,14 @@ impl Tilde {
         tilde
     }
 
+    /// Starts a broker in a directory that goes with it.
+    #[track_caller]
+    pub fn start_at(own: TempDir) -> Self {
+        let mut tilde = Tilde::start_in(own.path(), &[]);
+        tilde._own = Some(own);
+        tilde
+    }
+
     /// Starts a broker with its data in `directory/data`, on a free port unless `args` name one.
     #[track_caller]
     pub fn start_in(directory: &Path, args: &[&str]) -> Self {
