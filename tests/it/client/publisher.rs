@@ -1,6 +1,5 @@
 //! The publisher: what it keeps in flight, how it waits, and when it gives up.
 
-use rustix::process::Signal;
 use tilde::client::{Fate, Publisher};
 use tonic::Code;
 
@@ -18,14 +17,15 @@ async fn is_taken(publisher: &Publisher, number: u64) -> bool {
 #[tokio::test]
 async fn takes_no_more_than_its_window() {
     let broker = Tilde::in_memory();
-    let publisher = client(&broker).await.publisher_options().window(10, 1 << 20).start();
+    let (proxy, through) = over(&broker).await;
+    let publisher = through.publisher_options().window(10, 1 << 20).start();
     soon("the first", publisher.publish(numbered(0))).await.unwrap();
-    broker.signal(Signal::STOP);
+    proxy.hush();
     for number in 1..=10 {
         assert!(is_taken(&publisher, number).await, "there is room for {number}");
     }
     assert!(!is_taken(&publisher, 11).await, "ten are unanswered");
-    broker.signal(Signal::CONT);
+    proxy.cut();
     soon("the next", publisher.publish(numbered(11))).await.unwrap();
     let large = publisher.publish(PublishRequest::text("t", "x".repeat(5 << 20))).await.unwrap_err();
     assert_eq!((large.reason.as_deref(), large.fate), (Some("MESSAGE_TOO_LARGE"), Fate::Refused));
@@ -123,15 +123,16 @@ async fn a_namespace_that_is_not_there_is_told_and_may_come() {
 #[tokio::test]
 async fn gives_up_when_its_patience_ends_and_goes_on_afterwards() {
     let broker = Tilde::in_memory();
-    let publisher = client(&broker).await.publisher_options().patience(Duration::from_millis(300)).start();
+    let (proxy, through) = over(&broker).await;
+    let publisher = through.publisher_options().patience(Duration::from_millis(300)).start();
     soon("the first", publisher.publish(numbered(0))).await.unwrap();
-    broker.signal(Signal::STOP);
+    proxy.hush();
     let late = soon("its patience", publisher.publish(numbered(1))).await.unwrap_err();
     assert_eq!((late.code, late.fate), (Code::DeadlineExceeded, Fate::Unknown));
-    broker.signal(Signal::CONT);
+    proxy.cut();
     soon("the next", async { while publisher.publish(numbered(2)).await.is_err() {} }).await;
     let numbers: Vec<u64> = all(&client(&broker).await).await.into_iter().map(|(number, _)| number).collect();
-    assert_eq!((numbers.first(), numbers.last()), (Some(&0), Some(&2)));
+    assert_eq!(numbers, [0, 2]);
 }
 
 #[tokio::test]
