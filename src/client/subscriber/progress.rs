@@ -47,3 +47,52 @@ impl Progress {
         self.complete || self.request.stop_at_end
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pb::v1::{Message, start_position::Preset};
+
+    fn response(messages: usize, cursor: &str) -> SubscribeResponse {
+        SubscribeResponse { messages: vec![Message::default(); messages], cursor: cursor.into(), ..Default::default() }
+    }
+
+    fn position(progress: &Progress) -> Option<Position> {
+        progress.request().start.and_then(|start| start.position)
+    }
+
+    #[test]
+    fn goes_on_after_the_last_cursor_wherever_it_began() {
+        for begin in [Position::Preset(Preset::New.into()), Position::LastMessages(3), Position::Sequence(7)] {
+            let start = Some(StartPosition { position: Some(begin.clone()) });
+            let mut progress = Progress::new(SubscribeRequest { start, ..Default::default() });
+            progress.take(&response(0, ""));
+            assert_eq!(position(&progress), Some(begin), "it has not begun");
+            progress.take(&response(0, "a"));
+            progress.take(&response(2, "b"));
+            assert_eq!(position(&progress), Some(Position::AfterCursor("b".into())));
+            assert!(!progress.is_complete() && !progress.may_end());
+        }
+    }
+
+    #[test]
+    fn asks_for_as_many_as_are_left_and_never_for_any_number() {
+        let mut progress = Progress::new(SubscribeRequest { max_messages: 5, ..Default::default() });
+        progress.take(&response(3, "a"));
+        assert_eq!(progress.request().max_messages, 2);
+        assert!(!progress.may_end());
+        progress.take(&response(2, "b"));
+        assert!(progress.is_complete() && progress.request().max_messages > 0);
+    }
+
+    #[test]
+    fn the_end_of_the_log_is_the_end_only_if_it_was_asked_for() {
+        let end = SubscribeResponse { caught_up: true, ..response(1, "a") };
+        for stop_at_end in [false, true] {
+            let mut progress = Progress::new(SubscribeRequest { stop_at_end, ..Default::default() });
+            assert_eq!(progress.may_end(), stop_at_end);
+            progress.take(&end);
+            assert_eq!(progress.is_complete(), stop_at_end);
+        }
+    }
+}
