@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tilde::apps::{config, failure, log, namespace, publish, serve, subscribe, topics};
+use tilde::apps::{bench, config, failure, log, namespace, publish, serve, subscribe, topics};
 
 // As fast as the others within noise, and the one that holds the least memory for idle connections.
 #[global_allocator]
@@ -26,6 +26,7 @@ enum Command {
     Namespace(namespace::Args),
     Config(config::Args),
     Log(log::Args),
+    Bench(bench::Args),
 }
 
 const EXAMPLES: &str = "\
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Namespace(args) => namespace::run(args),
         Command::Config(args) => config::run(args),
         Command::Log(args) => log::run(args),
+        Command::Bench(args) => bench::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,9 +1,12 @@
 //! What an answered publish is worth, as a flag and as a word.
 
+use serde::Serialize;
+
 use crate::pb::v1;
 
 /// How durable a message is before its publish is answered.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Durability {
     /// Accepted; lost if the broker dies now
     Memory,

@@ -13,6 +13,8 @@ pub mod topics;
 pub mod config;
 pub mod log;
 
+pub mod bench;
+
 pub mod ask;
 pub mod durability;
 pub mod failure;

@@ -171,7 +171,7 @@ impl PublishStream {
         let request = self.request;
         self.request += 1;
         if let Err(error) = publish.and_then(|publish| self.add(request, publish)) {
-            self.refuse_for_good(request, error);
+            self.refuse(request, error);
         }
         self.number += u64::from(self.session.is_some());
     }
@@ -192,20 +192,24 @@ impl PublishStream {
             self.check_numbered(&publish)?;
         }
         let at = self.piece_for(publish.namespace.as_ref())?;
-        let Piece { served, batch, requests } = &mut self.pieces[at];
+        let Piece { served, batch, requests, .. } = &mut self.pieces[at];
         self.broker.encode(served, batch, &mut publish)?;
         push_request(requests, request);
         Ok(())
     }
 
-    /// A number was refused, and will be whenever it comes again: the log passes over it.
-    fn refuse_for_good(&mut self, request: u64, error: Error) {
+    /// A message was refused for good. If it has a number, that is not told before the log has passed over the number:
+    /// else those behind it could never be taken.
+    fn refuse(&mut self, request: u64, error: Error) {
         self.admission.place.metrics.refused_messages.inc();
-        self.event.answers.push(Answer::Refused { request, error });
         if self.session.is_some()
             && let Ok(at) = self.piece_for(None)
         {
-            self.pieces[at].batch.skip_number();
+            let Piece { batch, refused, .. } = &mut self.pieces[at];
+            batch.skip_number();
+            refused.push(Refused { request, number: self.number, error });
+        } else {
+            self.event.answers.push(Answer::Refused { request, error });
         }
     }
 
@@ -240,7 +244,7 @@ impl PublishStream {
                 Some(session) => batch.number(session.clone(), self.number),
                 None => batch,
             };
-            self.pieces.push_back(Piece { served, batch, requests: Vec::new() });
+            self.pieces.push_back(Piece { served, batch, requests: Vec::new(), refused: Vec::new() });
         }
         Ok(self.pieces.len() - 1)
     }
@@ -275,7 +279,7 @@ impl PublishStream {
     }
 
     fn append(&mut self, piece: Piece, permit: Result<OwnedSemaphorePermit>) {
-        let Piece { served, mut batch, requests } = piece;
+        let Piece { served, mut batch, requests, refused } = piece;
         let bytes = batch.bytes();
         let receipt = match permit {
             Ok(permit) => {
@@ -284,7 +288,7 @@ impl PublishStream {
             }
             Err(error) => Receipt::ready(Err(error)),
         };
-        self.waiting.push_back(Waiting { served, receipt, requests, bytes });
+        self.waiting.push_back(Waiting { served, receipt, requests, refused, bytes });
     }
 
     /// Takes the answers that are there.
@@ -293,9 +297,12 @@ impl PublishStream {
             let Poll::Ready(outcomes) = Pin::new(&mut first.receipt).poll(cx) else { return };
             let waiting = self.waiting.pop_front().expect("it was just polled");
             let messages = waiting.requests.iter().map(|(_, count)| *count as usize).sum();
+            let failed = outcomes.as_ref().err().cloned();
             let outcomes = outcomes.unwrap_or_else(|error| Outcomes::all(messages, Err(error)));
             waiting.count(&outcomes);
-            self.event.answer(&waiting.requests, &outcomes);
+            let missing = self.event.answer(&waiting.requests, &outcomes);
+            let refused = waiting.refused.into_iter().map(|refused| refused.told(failed.as_ref(), missing));
+            self.event.answers.extend(refused);
         }
     }
 
@@ -376,6 +383,28 @@ struct Piece {
     served: Arc<Served>,
     batch: Batch,
     requests: Requests,
+    refused: Vec<Refused>,
+}
+
+/// A message that was refused for good, before the log passed over its number.
+struct Refused {
+    request: u64,
+    number: u64,
+    error: Error,
+}
+
+impl Refused {
+    /// What is told when the log has answered: that it `failed` as a whole, or that a request before is `missing`.
+    fn told(self, failed: Option<&Error>, missing: Option<u64>) -> Answer {
+        let Refused { request, number, error } = self;
+        let error = match (failed, missing) {
+            (Some(failed), _) => failed.clone(),
+            // Within a piece, numbers and requests rise together.
+            (None, Some(missing)) if missing < request => refusal::preceding(number, number - (request - missing)),
+            _ => error,
+        };
+        Answer::Refused { request, error }
+    }
 }
 
 /// A piece that the log has.
@@ -383,6 +412,7 @@ struct Waiting {
     served: Arc<Served>,
     receipt: Receipt,
     requests: Requests,
+    refused: Vec<Refused>,
     bytes: usize,
 }
 
@@ -429,21 +459,25 @@ impl PublishEvent {
         (!self.answers.is_empty()).then(|| std::mem::take(self))
     }
 
-    /// Adds what became of these requests.
-    fn answer(&mut self, requests: &Requests, outcomes: &Outcomes) {
+    /// Adds what became of these requests. Answers the first that was refused and may be sent again.
+    fn answer(&mut self, requests: &Requests, outcomes: &Outcomes) -> Option<u64> {
+        let mut missing = None;
         let mut requests = requests.iter().copied();
         let (mut request, mut left) = requests.next().unwrap_or_default();
         for OutcomeRun { count, outcome } in outcomes.runs() {
             let (mut done, count) = (0, *count as u64);
             while done < count {
                 if left == 0 {
-                    let Some(next) = requests.next() else { return };
+                    let Some(next) = requests.next() else { return missing };
                     (request, left) = next;
                 }
                 let step = left.min(count - done);
                 match outcome {
                     Ok(first) => self.published(request, step, first, done),
                     Err(error) => {
+                        if error.retry_delay().is_some() {
+                            missing.get_or_insert(request);
+                        }
                         let refused = |request| Answer::Refused { request, error: error.clone() };
                         self.answers.extend((request..request + step).map(refused));
                     }
@@ -451,6 +485,7 @@ impl PublishEvent {
                 (request, left, done) = (request + step, left - step, done + step);
             }
         }
+        missing
     }
 
     /// Adds `count` messages, the first of which lies `offset` behind `first`.

@@ -33,4 +33,7 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0006-subscribe-has-a-body-of-its-own.md")]
     pub mod d0006 {}
+
+    #[doc = include_str!("decisions/0008-numbers-lie-behind-the-records.md")]
+    pub mod d0008 {}
 }

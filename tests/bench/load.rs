@@ -7,9 +7,10 @@ use serde_json::Value;
 
 /// The figures in the order of `README.md`, after what they share.
 mod load {
+    // What `tilde bench` is made of as well.
+    pub use tilde::apps::bench::{latencies, raw};
+
     pub mod batch;
-    pub mod latencies;
-    pub mod raw;
     pub mod stream;
     pub mod target;
 

@@ -1,6 +1,7 @@
 //! Nothing that was answered is lost: the log over a disk that forgets, cut after every operation.
 
 mod disk;
+mod numbers;
 mod repair;
 
 use std::{

@@ -5,6 +5,7 @@
 mod broker;
 mod cli;
 mod client;
+mod clients;
 mod crash;
 mod durability;
 mod edge;

@@ -1,7 +1,7 @@
 //! Bounds the memory of requests that have not arrived in full: together they may take so much, and each must arrive in
 //! time. Nobody waits for room: a request that waits would hold the window of its connection, and with it the rest of
-//! those that have room. What arrives at once, as nearly all do, passes without being counted. Only the first message of
-//! a call is looked at.
+//! those that have room. What arrives at once, as nearly all do, passes without being counted; so does the beginning of a
+//! message on a stream that has had one before.
 
 use std::{
     future::Future,
@@ -27,6 +27,8 @@ use crate::model::{Error, Reason};
 const MOST: usize = 256 << 20;
 /// A request that comes in pieces is given up when it has not arrived after this.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Of the later messages of a stream, so many bytes may have come without being counted: its packets end anywhere.
+const UNCOUNTED: usize = 16 << 10;
 /// What comes before a message: a flag, and its length in four bytes, big end first.
 const PREFIX: usize = 5;
 
@@ -53,7 +55,7 @@ where
 
     fn call(&self, request: Request<B>) -> Self::Future {
         let budget = &self.budget;
-        self.inner.call(request.map(|body| Counted { body, progress: Progress::New(budget.clone()) }))
+        self.inner.call(request.map(|body| Counted { body, progress: Progress::new(budget.clone()) }))
     }
 }
 
@@ -63,21 +65,23 @@ pub struct Counted<B> {
     progress: Progress,
 }
 
-enum Progress {
-    /// Nothing has come yet.
-    New(Arc<Semaphore>),
-    /// A part has come.
-    Part(Part),
-    /// All has come.
-    Whole,
+/// How far the message has come that comes just now.
+struct Progress {
+    budget: Arc<Semaphore>,
+    // Its prefix, as far as it has come; and of what follows, what has come and what is still to come.
+    prefix: [u8; PREFIX],
+    begun: usize,
+    come: usize,
+    missing: usize,
+    // The call has had a whole message.
+    later: bool,
+    held: Option<Held>,
 }
 
-struct Part {
-    budget: Arc<Semaphore>,
+/// What a message holds that has come in part.
+struct Held {
     // As many as bytes have come.
     room: OwnedSemaphorePermit,
-    // Bytes that are still to come.
-    missing: usize,
     patience: Pin<Box<Sleep>>,
 }
 
@@ -91,14 +95,19 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
         let this = &mut *self;
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        match (polled, &mut this.progress) {
-            (Poll::Ready(Some(Ok(frame))), progress) => Poll::Ready(Some(progress.count(&frame).map(|()| frame))),
-            (Poll::Pending, Progress::Part(part)) => {
-                ready!(part.patience.as_mut().poll(cx));
-                Poll::Ready(Some(Err(late())))
+        match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let counted = frame.data_ref().map_or(Ok(()), |data| this.progress.count(data));
+                Poll::Ready(Some(counted.map(|()| frame)))
             }
-            (polled, _) => polled.map_err(Into::into),
+            Poll::Pending => match &mut this.progress.held {
+                Some(held) => {
+                    ready!(held.patience.as_mut().poll(cx));
+                    Poll::Ready(Some(Err(late())))
+                }
+                None => Poll::Pending,
+            },
+            polled => polled.map_err(Into::into),
         }
     }
 
@@ -112,27 +121,52 @@ where
 }
 
 impl Progress {
-    /// Makes room for what has come, as long as it is not all.
-    fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), StdError> {
-        let Some(data) = frame.data_ref() else { return Ok(()) };
-        match self {
-            Progress::New(budget) => match missing(data) {
-                Some(missing) => {
-                    let (budget, room) = (budget.clone(), take(budget, data.len())?);
-                    *self = Progress::Part(Part { budget, room, missing, patience: Box::pin(sleep(PATIENCE)) });
-                }
-                None => *self = Progress::Whole,
-            },
-            Progress::Part(part) => match part.missing.checked_sub(data.len()).filter(|&missing| missing > 0) {
-                Some(missing) => {
-                    part.room.merge(take(&part.budget, data.len())?);
-                    part.missing = missing;
-                }
-                None => *self = Progress::Whole,
-            },
-            Progress::Whole => {}
+    fn new(budget: Arc<Semaphore>) -> Self {
+        Progress { budget, prefix: [0; PREFIX], begun: 0, come: 0, missing: 0, later: false, held: None }
+    }
+
+    /// Walks over what has come, and makes room for the message that it ends in, unless it ends with a whole one.
+    fn count(&mut self, mut data: &[u8]) -> Result<(), StdError> {
+        while !data.is_empty() {
+            if self.missing == 0 {
+                data = self.begin(data);
+            } else {
+                let step = self.missing.min(data.len());
+                self.come += step;
+                self.missing -= step;
+                data = &data[step..];
+            }
+            if self.missing == 0 && self.begun == 0 {
+                (self.come, self.later, self.held) = (0, true, None);
+            }
+        }
+        let bytes = self.come + self.begun;
+        if bytes == 0 || (self.later && bytes <= UNCOUNTED) {
+            return Ok(());
+        }
+        match &mut self.held {
+            Some(held) => held.room.merge(take(&self.budget, bytes - held.room.num_permits())?),
+            None => {
+                let room = take(&self.budget, bytes)?;
+                self.held = Some(Held { room, patience: Box::pin(sleep(PATIENCE)) });
+            }
         }
         Ok(())
+    }
+
+    /// Reads a message's prefix, or as much of it as there is. Answers what is behind. What claims to be longer than a
+    /// request may be is refused further on, by whoever reads it.
+    fn begin<'a>(&mut self, data: &'a [u8]) -> &'a [u8] {
+        let (front, rest) = data.split_at((PREFIX - self.begun).min(data.len()));
+        self.prefix[self.begun..self.begun + front.len()].copy_from_slice(front);
+        self.begun += front.len();
+        if self.begun == PREFIX {
+            let [_, length @ ..] = self.prefix;
+            self.missing = u32::from_be_bytes(length) as usize;
+            self.come = if self.missing > 0 { PREFIX } else { 0 };
+            self.begun = 0;
+        }
+        rest
     }
 }
 
@@ -140,14 +174,6 @@ impl Progress {
 fn take(budget: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, StdError> {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     budget.clone().try_acquire_many_owned(bytes).map_err(|_| crowded())
-}
-
-/// Bytes of a message that are still to come after this first piece; None if the piece is all of it. What claims to be
-/// longer than a request may be is refused further on, by whoever reads it.
-fn missing(first: &[u8]) -> Option<usize> {
-    let Some(length) = first.get(1..PREFIX) else { return Some(usize::MAX) };
-    let length = u32::from_be_bytes(length.try_into().expect("four bytes")) as usize;
-    (PREFIX + length).checked_sub(first.len()).filter(|&left| left > 0)
 }
 
 fn late() -> StdError {
@@ -167,29 +193,44 @@ fn crowded() -> StdError {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_whole_is_told_from_what_is_not() {
-        assert_eq!(missing(&[0, 0, 0, 0, 2, 7, 7]), None);
-        assert_eq!(missing(&[0, 0, 0, 0, 2, 7]), Some(1));
-        assert_eq!(missing(&[0, 0, 0, 0, 0]), None);
-        assert_eq!(missing(&[0, 0, 0]), Some(usize::MAX));
+    fn held(progress: &Progress) -> usize {
+        progress.held.as_ref().map_or(0, |held| held.room.num_permits())
     }
 
     #[tokio::test]
     async fn only_what_has_not_arrived_takes_room() {
         let budget = Arc::new(Semaphore::new(20));
-        let piece = |bytes: &'static [u8]| Frame::data(Bytes::from_static(bytes));
-        let progress = || Progress::New(budget.clone());
+        let progress = || Progress::new(budget.clone());
         let (mut first, mut second, mut whole) = (progress(), progress(), progress());
-        first.count(&piece(&[0, 0, 0, 0, 9, 1, 2, 3])).unwrap();
-        first.count(&piece(&[4, 5])).unwrap();
+        first.count(&[0, 0, 0]).unwrap();
+        assert_eq!(held(&first), 3);
+        first.count(&[0, 9, 1, 2, 3]).unwrap();
+        first.count(&[4, 5]).unwrap();
         assert_eq!(budget.available_permits(), 10);
-        second.count(&piece(&[0, 0, 0, 0, 30, 1, 2, 3])).unwrap();
-        assert!(second.count(&piece(&[4, 5, 6])).is_err());
-        whole.count(&piece(&[0, 0, 0, 0, 3, 1, 2, 3])).unwrap();
-        first.count(&piece(&[6, 7, 8, 9])).unwrap();
+        second.count(&[0, 0, 0, 0, 30, 1, 2, 3]).unwrap();
+        assert!(second.count(&[4, 5, 6]).is_err());
+        whole.count(&[0, 0, 0, 0, 3, 1, 2, 3]).unwrap();
+        whole.count(&[0, 0, 0, 0, 0]).unwrap();
+        first.count(&[6, 7, 8, 9]).unwrap();
         assert_eq!(budget.available_permits(), 12);
         drop(second);
         assert_eq!(budget.available_permits(), 20);
+    }
+
+    #[tokio::test]
+    async fn the_later_messages_of_a_stream_take_room_when_much_of_them_has_come() {
+        let budget = Arc::new(Semaphore::new(1 << 20));
+        let mut stream = Progress::new(budget.clone());
+        let message = |length: u32| [&[0][..], &length.to_be_bytes(), &vec![7; length as usize]].concat();
+        // Two whole ones, the beginning of a third, and its end with the beginning of a fourth.
+        let bytes = [message(3), message(0), message(30), message(100_000)].concat();
+        stream.count(&bytes[..20]).unwrap();
+        stream.count(&bytes[20..60]).unwrap();
+        assert_eq!(held(&stream), 0);
+        stream.count(&bytes[60..40_000]).unwrap();
+        // What came of it: not the three before, of 8, 5 and 35 bytes.
+        assert_eq!(held(&stream), 40_000 - 48);
+        stream.count(&bytes[40_000..]).unwrap();
+        assert_eq!(budget.available_permits(), 1 << 20);
     }
 }

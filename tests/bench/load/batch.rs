@@ -9,12 +9,13 @@ use std::sync::{
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use prost::Message;
+use tilde::apps::bench::wire::take_field;
 use tilde::pb::v1 as pb;
 use tokio::task::JoinSet;
-use tonic::{Request, client::Grpc, transport::Channel};
+use tonic::{Request, Status, client::Grpc, transport::Channel};
 
 use super::{
-    raw::{Answers, Raw, path},
+    raw::{Raw, Receive, path},
     target::Durability,
 };
 
@@ -48,7 +49,7 @@ pub fn message(topic: &str, payload: usize, durability: Durability) -> pb::Publi
     pb::PublishRequest {
         topic: topic.to_owned(),
         payload: Some(pb::publish_request::Payload::Data(vec![b'x'; payload].into())),
-        durability: pb::Durability::from(durability).into(),
+        durability: durability.wire().into(),
         ..Default::default()
     }
 }
@@ -83,4 +84,23 @@ pub async fn publish_all(channel: &Channel, batches: &Batches, messages: u64, in
         done??;
     }
     Ok(turns * MESSAGES)
+}
+
+/// Counts the results of a `BatchPublishResponse`; one refusal fails it.
+#[derive(Clone, Default)]
+struct Answers;
+
+impl Receive for Answers {
+    type Item = u64;
+
+    fn receive(&mut self, mut bytes: &[u8]) -> Result<u64, Status> {
+        let mut taken = 0;
+        while let Some((_, result)) = take_field(&mut bytes)? {
+            match take_field(&mut result.bytes())? {
+                Some((1, _)) => taken += 1,
+                _ => return Err(Status::aborted("a message of the batch was refused")),
+            }
+        }
+        Ok(taken)
+    }
 }

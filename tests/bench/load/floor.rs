@@ -93,7 +93,7 @@ impl server::UnaryService<Bytes> for Echo {
 }
 
 /// Keeps the bytes.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Whole;
 
 impl Receive for Whole {

@@ -73,7 +73,7 @@ async fn create(channel: Channel, durability: Durability, next: Arc<AtomicUsize>
         }
         let namespace = pb::Namespace {
             name: format!("tenant-{n:05}"),
-            durability: pb::Durability::from(durability).into(),
+            durability: durability.wire().into(),
             ..Default::default()
         };
         let request =

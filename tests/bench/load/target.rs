@@ -3,7 +3,8 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use tilde::pb::v1 as pb;
+pub use tilde::apps::durability::Durability;
+use tilde::{apps::bench::usage::own_cpu, pb::v1 as pb};
 use tonic::transport::{Channel, Endpoint};
 
 /// Where the broker is.
@@ -18,27 +19,6 @@ pub struct Target {
     /// What to ask of each publish. The memory engine gives no more than `memory`.
     #[arg(long, env = "LOAD_DURABILITY", default_value = "synced")]
     pub durability: Durability,
-}
-
-/// What to ask of a publish.
-#[derive(clap::ValueEnum, Clone, Copy, Debug)]
-pub enum Durability {
-    /// Accepted.
-    Memory,
-    /// Handed to the operating system.
-    Written,
-    /// On stable storage.
-    Synced,
-}
-
-impl From<Durability> for pb::Durability {
-    fn from(durability: Durability) -> Self {
-        match durability {
-            Durability::Memory => pb::Durability::Memory,
-            Durability::Written => pb::Durability::Written,
-            Durability::Synced => pb::Durability::Synced,
-        }
-    }
 }
 
 /// How much a client lets the broker send ahead.
@@ -103,7 +83,7 @@ impl Target {
             None => info.resident_bytes,
         };
         let broker_cpu = info.cpu_time.and_then(|time| Duration::try_from(time).ok()).unwrap_or_default();
-        Ok(Usage { resident_bytes, broker_cpu, client_cpu: own_cpu()? })
+        Ok(Usage { resident_bytes, broker_cpu, client_cpu: own_cpu() })
     }
 
     /// The most that the broker ever had resident; only if its process is known.
@@ -115,16 +95,6 @@ impl Target {
 /// Waits until memory does not move any more: freed pages go back to the system some time after the work.
 pub async fn settle() {
     tokio::time::sleep(Duration::from_secs(3)).await;
-}
-
-/// CPU time of this process, to a hundredth of a second.
-fn own_cpu() -> Result<Duration> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    // The name, in brackets, may hold spaces; user and system time are the 12th and 13th field after it.
-    let after_name = stat.rsplit_once(')').context("/proc/self/stat has no name")?.1;
-    let ticks = after_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>());
-    let ticks = ticks.sum::<Result<u64, _>>()?;
-    Ok(Duration::from_millis(ticks * 10))
 }
 
 /// Resident memory of a process.

@@ -1,6 +1,7 @@
 //! The binary from outside, as a person or a script uses it.
 
 mod admin;
+mod bench;
 mod config;
 mod fixtures;
 mod log;

@@ -185,6 +185,18 @@ async fn after_a_passing_failure_the_number_must_be_sent_again() {
     stream.send(PublishStreamRequest { first_number: 2, ..frame(&["b"]) }).await;
     let (runs, failures) = stream.answers(1).await;
     assert!(failures.is_empty() && runs[0].first_request == 3 && !runs[0].duplicate);
+    // What can never be taken has its number used up no sooner than those before it are taken.
+    stream.send(frame(&["c", "d~", "e"])).await;
+    let (_, failures) = stream.answers(3).await;
+    let told = reasons(&failures);
+    assert!(told.contains(&(4, "RATE_LIMITED")) && told.contains(&(5, "RATE_LIMITED")), "{told:?}");
+    tokio::time::sleep(Duration::try_from(wait).unwrap() * 2).await;
+    stream.send(PublishStreamRequest { first_number: 3, ..frame(&["c", "d~"]) }).await;
+    let (runs, failures) = stream.answers(2).await;
+    assert_eq!((reasons(&failures), runs.len()), (vec![(8, "TOPIC_INVALID")], 1));
+    let mut again =
+        Publishing::open(&edge, PublishStreamRequest { namespace: "slow".into(), ..numbered("p", 0, &[]) }).await;
+    assert_eq!(again.next().await.unwrap().unwrap().next_number, Some(5));
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use tonic::{
 use super::{lines::Chance, tally::Tally};
 use crate::load::{
     batch,
-    raw::{Length, Raw, path},
+    raw::{Raw, Receive, path},
     stream,
     target::{Target, Window},
 };
@@ -156,4 +156,16 @@ async fn half(mut channel: Channel, bytes: Bytes) -> Result<()> {
 /// A stream that waits for ever.
 fn never<T>() -> impl tokio_stream::Stream<Item = T> {
     tokio_stream::once(()).then(|()| pending())
+}
+
+/// Counts bytes.
+#[derive(Clone, Default)]
+struct Length;
+
+impl Receive for Length {
+    type Item = usize;
+
+    fn receive(&mut self, bytes: &[u8]) -> Result<usize, Status> {
+        Ok(bytes.len())
+    }
 }
