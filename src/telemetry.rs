@@ -34,6 +34,8 @@ pub struct NamespaceMetrics {
     pub delivered_messages: Counter,
     /// Their encoded bytes.
     pub delivered_bytes: Counter,
+    /// Messages that filters were asked about.
+    pub filtered_messages: Counter,
     /// Open live streams.
     pub streams: Gauge,
 }
@@ -48,6 +50,7 @@ const METRICS: &[Metric] = &[
     ("refused_messages", "Publishes that were refused", |of| &of.refused_messages),
     ("delivered_messages", "Messages handed to live streams", |of| &of.delivered_messages),
     ("delivered_bytes", "Encoded bytes of the messages handed to live streams", |of| &of.delivered_bytes),
+    ("filtered_messages", "Messages that filters were asked about", |of| &of.filtered_messages),
     ("streams", "Open live streams", |of| &of.streams),
 ];
 

@@ -15,10 +15,12 @@ use super::{
 };
 use crate::{
     client::{Event, Fault, LagPolicy, Message, Subscriber},
+    clock::{Clock as _, SystemClock},
     pb::v1::{
         Gap, gap,
         start_position::{Position, Preset},
     },
+    units::Span,
 };
 
 /// Print the messages of all topics that match, as they come
@@ -33,9 +35,22 @@ pub struct Args {
     patterns: Vec<String>,
 
     /// Where to begin: `new` (what is published from now on), `earliest` (everything still kept), a sequence as in 1042
-    /// (that one first), or a cursor as --format json prints it (what came after it)
+    /// (that one first), a time as in 2026-11-21T10:00:00Z or how long ago as in 2h (what was published then or later), or a
+    /// cursor as --format json prints it (what came after it)
     #[arg(long, value_name = "POSITION", default_value = "new", allow_negative_numbers = true)]
     from: From,
+
+    /// Begin with the last N messages that match, at most 100,000; then new ones
+    #[arg(long, value_name = "N", conflicts_with = "from", value_parser = clap::value_parser!(u32).range(1..))]
+    last: Option<u32>,
+
+    /// Begin with the newest message of each topic that matches; then new ones
+    #[arg(long, conflicts_with_all = ["from", "last"])]
+    last_per_topic: bool,
+
+    /// Print only messages for which this is true, in CEL, as in 'attributes.lang == "en" && topic.endsWith("/docs")'
+    #[arg(long, value_name = "CEL")]
+    filter: Option<String>,
 
     /// End after this many messages, at least 1
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -75,6 +90,8 @@ Examples:
   tilde subscribe 'orders/~' 'refunds/~' --format json
   tilde subscribe logs/app --from earliest --end --format raw > app.log
   tilde subscribe '~' --from 1042 --count 10
+  tilde subscribe 'logs/~' --from 2h --filter 'attributes.level in [\"warn\", \"error\"]'
+  tilde subscribe 'config/~' --last-per-topic        what holds now, and every change
 
 With --format json the last message of those that came together has a `cursor`: --from CURSOR goes on after it.";
 
@@ -105,14 +122,29 @@ impl FromStr for From {
             _ if text.parse::<u64>().is_ok() => Position::Sequence(text.parse().unwrap_or_default()),
             _ if text.parse::<i128>().is_ok_and(|number| number < 0) => {
                 return Err("a sequence is counted from the beginning, never from the end; \
-                            for messages that are there already use earliest or a sequence, see `tilde topics list`"
+                            for messages that are there already use --last N, earliest or a sequence"
                     .into());
             }
-            _ if text.len() >= CURSOR => Position::AfterCursor(text.into()),
-            _ => return Err("write new, earliest, a sequence or a cursor".into()),
+            _ => match time(text) {
+                Some(time) => Position::Time(time),
+                None if text.len() >= CURSOR => Position::AfterCursor(text.into()),
+                None => return Err("write new, earliest, a sequence, a time, how long ago, or a cursor".into()),
+            },
         };
         Ok(From(position))
     }
+}
+
+/// A time as in 2026-11-21T10:00:00Z, or how long ago it was.
+fn time(text: &str) -> Option<prost_types::Timestamp> {
+    let (seconds, nanos) = match text.parse::<Span>() {
+        Ok(ago) => SystemClock.now().minus(ago.0).parts(),
+        Err(_) => {
+            let time: jiff::Timestamp = text.parse().ok()?;
+            (time.as_second(), time.subsec_nanosecond())
+        }
+    };
+    Some(prost_types::Timestamp { seconds, nanos })
 }
 
 /// Runs it.
@@ -197,8 +229,14 @@ impl Args {
             Lag::Skip => LagPolicy::Skip,
             Lag::Disconnect => LagPolicy::Disconnect,
         };
+        let position = match (self.last, self.last_per_topic) {
+            (Some(last), _) => Position::LastMessages(last),
+            (None, true) => Position::Preset(Preset::LastPerTopic.into()),
+            (None, false) => self.from.0.clone(),
+        };
         let client = self.remote.client(&self.tenant)?;
-        let subscribe = client.subscribe(&self.patterns).from(self.from.0.clone()).lag_policy(lag_policy);
+        let subscribe = client.subscribe(&self.patterns).from(position).lag_policy(lag_policy);
+        let subscribe = subscribe.filter(self.filter.clone().unwrap_or_default());
         let subscribe = subscribe.max_messages(self.count.unwrap_or_default()).stop_at_end(self.end);
         Ok(subscribe.strict(self.strict).start())
     }
@@ -238,7 +276,14 @@ mod tests {
         assert_eq!(position("18446744073709551615"), Ok(Position::Sequence(u64::MAX)));
         let cursor = "A".repeat(23);
         assert_eq!(position(&cursor), Ok(Position::AfterCursor(cursor.clone())));
-        for bad in ["earlist", "", "-1", "2h"] {
+        let seconds = |text: &str| match position(text) {
+            Ok(Position::Time(time)) => time.seconds,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(seconds("2026-11-21T10:00:00Z"), 1_795_255_200);
+        assert_eq!(seconds("2026-11-21T12:00:00.5+02:00"), 1_795_255_200);
+        assert!((7190..7210).contains(&(seconds("0s") - seconds("2h"))));
+        for bad in ["earlist", "", "-1", "2x", "10:00"] {
             assert!(position(bad).is_err(), "{bad}");
         }
     }

@@ -15,16 +15,19 @@ use tokio::{task::coop, time::Instant};
 
 use super::{
     Broker,
+    beginning::{self, Beginning},
+    filters,
     position::{self, Start},
     pulse::{self, Pulse},
     router::{Call, Registration},
     served::Admission,
+    snapshot::Snapshot,
 };
 use crate::{
     engine::{BoxFuture, Page, Query},
     model::{
-        Cursor, Error, Gap, GapReason, LagPolicy, NamespaceName, PatternSet, Position, Reason, Result, Sequence,
-        Timestamp,
+        Cursor, Error, Filter, Gap, GapReason, LagPolicy, NamespaceName, PatternSet, Position, Reason, Result,
+        Sequence, Timestamp,
     },
 };
 
@@ -35,6 +38,8 @@ pub struct Subscribe {
     pub namespace: NamespaceName,
     /// Which topics.
     pub patterns: PatternSet,
+    /// Which of their messages; all if there is none.
+    pub filter: Option<Filter>,
     /// From where on.
     pub position: Position,
     /// How long the stream may be silent.
@@ -109,6 +114,9 @@ pub struct LiveStream {
     // Messages that it may still send.
     left: u64,
     opening: Option<Box<Event>>,
+    filter: Option<Box<filters::Registration>>,
+    // What it gets before everything.
+    snapshot: Option<Box<Snapshot>>,
     // A page that comes from the log, as memory no longer has it.
     reading: Option<BoxFuture<'static, Result<Page>>>,
     pulse: Pulse,
@@ -132,8 +140,17 @@ impl Broker {
         let admission = served.admit(&self.shared)?;
         let place = &admission.place;
         let bounds = place.log.bounds();
-        let Start { next, gap } = position::resolve(subscribe.position, &bounds, subscribe.strict)?;
-        let seat = place.router.register(Arc::new(subscribe.patterns));
+        let patterns = Arc::new(subscribe.patterns);
+        let filter = subscribe.filter.map(|filter| Box::new(place.filters.register(filter)));
+        let beginning = beginning::Request {
+            position: subscribe.position,
+            strict: subscribe.strict,
+            patterns: &patterns,
+            filter: filter.as_ref().map(|filter| filter.alone.clone()),
+        };
+        let Beginning { start: Start { next, gap }, snapshot } =
+            beginning.resolve(place, &bounds, &self.shared).await?;
+        let seat = place.router.register(patterns);
         let arrived = next > bounds.end;
         let started = Started { stream_id: self.shared.clock.random(), heartbeat_interval: interval };
         let opening =
@@ -144,6 +161,8 @@ impl Broker {
             stop: if subscribe.stop_at_end { bounds.end } else { Sequence::MAX },
             left: if subscribe.max_messages == 0 { u64::MAX } else { subscribe.max_messages },
             opening: Some(Box::new(opening)),
+            filter,
+            snapshot,
             reading: None,
             pulse: Pulse::new(interval, self.shared.clock.jitter(interval)),
             lag_policy: subscribe.lag_policy,
@@ -227,12 +246,18 @@ impl LiveStream {
             } else {
                 continue;
             };
-            // A page of the log may hold nothing that matches and not be the last.
+            // A page may hold nothing that is wanted and not be the last.
+            let goes_on = !page.end || self.snapshot.is_some();
             if let Some(event) = self.take(page)? {
                 return Poll::Ready(Ok(Some(event)));
             }
             if self.is_done() {
                 return Poll::Ready(Ok(None));
+            }
+            if goes_on {
+                // It went through much for nothing: others have their turn.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
         }
     }
@@ -245,10 +270,15 @@ impl LiveStream {
                 self.told = false;
                 let log = self.admission.place.log.clone();
                 let patterns = self.seat.patterns().clone();
-                let Query { from, through, max_messages, max_bytes, now, .. } = self.query();
+                let Query { from, through, filter, max_messages, max_bytes, now, .. } = self.query();
+                // What lies in the log is asked about by few.
+                let filter = match &self.filter {
+                    Some(own) if self.snapshot.is_none() => Some(own.alone.clone()),
+                    _ => filter.cloned(),
+                };
                 self.reading = Some(Box::pin(async move {
-                    let patterns = &patterns;
-                    log.read(Query { from, through, patterns, max_messages, max_bytes, now }).await
+                    let (patterns, filter) = (&patterns, filter.as_ref());
+                    log.read(Query { from, through, patterns, filter, max_messages, max_bytes, now }).await
                 }));
                 Ok(None)
             }
@@ -273,10 +303,11 @@ impl LiveStream {
             let refusal = position::expired(&gap, gap.last.next());
             return Err(refusal.with("cursor", self.cursor().encode()));
         }
-        self.next = page.next;
-        self.left -= page.messages as u64;
         // With an end that was set at the beginning, the end of the page is not the end of the log.
-        let caught_up = page.end && (self.stop == Sequence::MAX || self.committed() < self.next);
+        let open = self.stop == Sequence::MAX && self.snapshot.is_none();
+        self.go_on(page.next);
+        self.left -= page.messages as u64;
+        let caught_up = page.end && (open || self.committed() < self.next);
         let arrives = (caught_up || self.next > self.stop) && !self.told;
         self.told = caught_up;
         self.arrived |= caught_up;
@@ -290,6 +321,18 @@ impl LiveStream {
         }
         let Page { runs, messages, gap, .. } = page;
         Ok(Some(Event { runs, messages, gap, caught_up, ..Event::empty(self.cursor()) }))
+    }
+
+    /// Everything before `next` has been dealt with.
+    fn go_on(&mut self, next: Sequence) {
+        self.next = next;
+        if let Some(snapshot) = &mut self.snapshot {
+            let (next, goes_on) = snapshot.advance(next);
+            self.next = next;
+            if !goes_on {
+                self.snapshot = None;
+            }
+        }
     }
 
     /// The last words, and the one before: the namespace is gone, or the broker drains.
@@ -360,11 +403,17 @@ impl LiveStream {
 
     fn query(&self) -> Query<'_> {
         let config = &self.admission.broker.config;
+        let max_messages = usize::try_from(self.left).unwrap_or(usize::MAX).min(config.response_messages);
+        let (through, filter) = match &self.snapshot {
+            Some(snapshot) => (snapshot.through(max_messages), Some(snapshot.picks())),
+            None => (self.stop, self.filter.as_ref().map(|filter| &filter.shared)),
+        };
         Query {
             from: self.next,
-            through: self.stop,
+            through,
             patterns: self.seat.patterns(),
-            max_messages: usize::try_from(self.left).unwrap_or(usize::MAX).min(config.response_messages),
+            filter,
+            max_messages,
             max_bytes: config.response_bytes,
             now: self.admission.broker.clock.now(),
         }

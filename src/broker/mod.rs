@@ -1,6 +1,8 @@
 //! The only place that decides: who may publish what, who receives what, from where and until when. Never hears of
 //! protobuf, HTTP or files.
 
+mod beginning;
+mod filters;
 pub mod live;
 pub mod namespaces;
 mod position;
@@ -10,6 +12,7 @@ mod pulse;
 mod rate;
 mod router;
 mod served;
+mod snapshot;
 pub mod topics;
 
 use std::{
@@ -55,6 +58,8 @@ pub struct Config {
     pub response_messages: usize,
     /// See `response_messages`.
     pub response_bytes: usize,
+    /// Memory for what is left of streams' snapshots, over all namespaces.
+    pub snapshot_bytes: usize,
 }
 
 impl Default for Config {
@@ -64,6 +69,7 @@ impl Default for Config {
             pending_bytes: 64 << 20,
             response_messages: 512,
             response_bytes: (20 << 10) - 512,
+            snapshot_bytes: 64 << 20,
         }
     }
 }
@@ -94,6 +100,10 @@ struct Shared {
     // The broker drains, and all that it had taken is stored: nothing more will come.
     settled: AtomicBool,
     streams: AtomicUsize,
+    // One permit a search for a beginning.
+    searches: Semaphore,
+    // One permit a byte.
+    snapshots: Arc<Semaphore>,
     // Told when the last stream of a draining broker has gone.
     deserted: Notify,
 }
@@ -108,12 +118,21 @@ impl Broker {
     ) -> Result<Arc<Broker>> {
         // A request takes all of it at most: permits are counted in 32 bits.
         let pending_bytes = u32::try_from(config.pending_bytes).unwrap_or(u32::MAX).max(1);
-        let (deadline, settled, streams, deserted) = Default::default();
+        let shared = Shared {
+            clock,
+            searches: Semaphore::new(beginning::SEARCHES),
+            snapshots: Arc::new(Semaphore::new(config.snapshot_bytes)),
+            config,
+            deadline: OnceLock::new(),
+            settled: AtomicBool::new(false),
+            streams: AtomicUsize::new(0),
+            deserted: Notify::new(),
+        };
         let broker = Arc::new(Broker {
             engine,
             metrics,
             default: NamespaceName::default(),
-            shared: Arc::new(Shared { clock, config, deadline, settled, streams, deserted }),
+            shared: Arc::new(shared),
             pending: Arc::new(Semaphore::new(pending_bytes as usize)),
             pending_bytes,
             runtime: Handle::current(),

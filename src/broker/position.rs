@@ -20,7 +20,8 @@ pub struct Start {
 /// stream goes on right after what is there, so that nothing is missed whatever the numbers of what comes.
 pub fn resolve(position: Position, bounds: &Bounds, strict: bool) -> Result<Start> {
     let start = match position {
-        Position::New => Start::at(bounds.end.next()),
+        // What names a time or counts from the end begins there too, unless the log has something for it.
+        Position::New | Position::Time(_) | Position::Last(_) | Position::LastPerTopic => Start::at(bounds.end.next()),
         Position::Earliest | Position::At(Sequence::ZERO) => Start::at(bounds.first),
         Position::At(sequence) => Start::at(sequence).not_before(bounds.first),
         Position::After(cursor) => after(cursor, bounds),

@@ -8,7 +8,7 @@ use std::sync::{
 use tokio::{runtime::Handle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, Versioned, rate::Rate, router::Router};
+use super::{Shared, Versioned, filters::Filters, rate::Rate, router::Router};
 use crate::{
     engine::Log,
     model::{Cursor, Error, LogId, Namespace, NamespaceName, Reason, Result, Sequence},
@@ -31,6 +31,7 @@ pub struct Place {
     pub log: Arc<dyn Log>,
     pub log_id: LogId,
     pub router: Arc<Router>,
+    pub filters: Arc<Filters>,
     pub metrics: Arc<NamespaceMetrics>,
     streams: AtomicU32,
     deleted: AtomicBool,
@@ -84,7 +85,8 @@ impl Place {
         }
         let log_id = log.bounds().id;
         let (streams, deleted, closing) = Default::default();
-        Ok(Arc::new(Place { name, log, log_id, router, metrics, streams, deleted, closing }))
+        let filters = Arc::new(Filters::new(metrics.clone()));
+        Ok(Arc::new(Place { name, log, log_id, router, filters, metrics, streams, deleted, closing }))
     }
 
     /// The cursor of whoever has dealt with everything up to here.

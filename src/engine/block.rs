@@ -1,10 +1,10 @@
 //! A committed run of records in memory, indexed by topic. Immutable; shared by all who read it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use bytes::Bytes;
 
-use super::{Page, Query, purge::PurgeMarks};
+use super::{Filter, Page, Query, filter::GROUP, purge::PurgeMarks};
 use crate::model::{Record, Records, Sequence, Timestamp, record::Malformed, topic};
 
 /// Records with rising, gapless sequences, one after the other as they travel.
@@ -102,6 +102,24 @@ impl Block {
         self.topic_of.iter().map(|&topic| topic as usize).zip(self.records())
     }
 
+    /// One record.
+    pub fn row(&self, at: usize) -> Record<'_> {
+        let bytes = &self.records[self.starts[at] as usize..self.starts[at + 1] as usize];
+        Records::new(bytes).next().and_then(Result::ok).expect("the block was indexed from these records")
+    }
+
+    /// The number of a record's topic, as counted by [`Block::topics`].
+    pub fn topic_of(&self, at: usize) -> usize {
+        self.topic_of[at] as usize
+    }
+
+    /// Whether nobody receives a record any more: it was purged, or has expired by `now`.
+    pub fn hides(&self, at: usize, now: Timestamp, marks: &PurgeMarks) -> bool {
+        let topic = || self.name(self.topics[self.topic_of(at)]);
+        let expired = || self.row(at).expire_time().is_some_and(|time| time <= now);
+        (self.has_expiring && expired()) || marks.hide(self.first.plus(at as u64), topic)
+    }
+
     /// Bytes of its records.
     pub fn bytes(&self) -> usize {
         self.records.len()
@@ -122,9 +140,12 @@ impl Block {
             return true;
         }
         let plain = !self.has_expiring && marks.end_before(self.first);
-        let next = match plain && query.patterns.wants_all() && !self.has_reserved {
-            true => self.select_run(query, begin, stop, page),
-            false => self.select_each(query, marks, begin, stop, page),
+        let next = match query.filter {
+            Some(filter) => self.select_filtered(query, &**filter, marks, begin..stop, page),
+            None if plain && query.patterns.wants_all() && !self.has_reserved => {
+                self.select_run(query, begin, stop, page)
+            }
+            None => self.select_each(query, marks, begin, stop, page),
         };
         page.next = self.first.plus(next as u64);
         next == stop
@@ -154,36 +175,68 @@ impl Block {
         for at in begin..stop {
             let topic = self.topic_of[at] as usize;
             let wants = *wanted[topic].get_or_insert_with(|| query.patterns.matches(self.name(self.topics[topic])));
-            if !wants || self.hidden(at, query, marks) {
+            if !wants || self.hides(at, query.now, marks) {
                 continue;
             }
-            let bytes = (self.starts[at + 1] - self.starts[at]) as usize;
-            let pending = (self.starts[run.end] - self.starts[run.start]) as usize;
-            let fits = page.messages + run.len() < query.max_messages
-                && (page.messages + run.len() == 0 || page.bytes + pending + bytes <= query.max_bytes);
-            if !fits {
+            if !self.extend(&mut run, at, query, page) {
                 self.push(page, run.start, run.end);
                 return at;
             }
+        }
+        self.push(page, run.start, run.end);
+        stop
+    }
+
+    /// As `select_each`, of what the filter takes: it is asked about some at a time.
+    fn select_filtered(
+        &self,
+        query: &Query<'_>,
+        filter: &dyn Filter,
+        marks: &PurgeMarks,
+        within: Range<usize>,
+        page: &mut Page,
+    ) -> usize {
+        let mut wanted = vec![None; self.topics.len()];
+        let mut wants = |at: usize| {
+            let topic = self.topic_of(at);
+            *wanted[topic].get_or_insert_with(|| query.patterns.matches(self.name(self.topics[topic])))
+        };
+        let mut run = within.start..within.start;
+        for group in within.start / GROUP..within.end.div_ceil(GROUP) {
+            let rows = (group * GROUP).max(within.start)..((group + 1) * GROUP).min(within.end);
+            let rows = rows.filter(|&at| wants(at) && !self.hides(at, query.now, marks));
+            let mut rows = rows.fold(0, |rows, at| rows | 1 << (at % GROUP));
+            if rows != 0 {
+                rows = filter.choose(self, group, rows);
+            }
+            while rows != 0 {
+                let at = group * GROUP + rows.trailing_zeros() as usize;
+                rows &= rows - 1;
+                if !self.extend(&mut run, at, query, page) {
+                    self.push(page, run.start, run.end);
+                    return at;
+                }
+            }
+        }
+        self.push(page, run.start, run.end);
+        within.end
+    }
+
+    /// Adds a record to the run that is gathered; one that is no neighbour ends it and begins the next. Answers false,
+    /// and leaves it out, where the page has no room.
+    fn extend(&self, run: &mut Range<usize>, at: usize, query: &Query<'_>, page: &mut Page) -> bool {
+        let bytes = (self.starts[at + 1] - self.starts[at]) as usize;
+        let pending = (self.starts[run.end] - self.starts[run.start]) as usize;
+        let fits = page.messages + run.len() < query.max_messages
+            && (page.messages + run.len() == 0 || page.bytes + pending + bytes <= query.max_bytes);
+        if fits {
             if run.end != at {
                 self.push(page, run.start, run.end);
                 run.start = at;
             }
             run.end = at + 1;
         }
-        self.push(page, run.start, run.end);
-        stop
-    }
-
-    fn hidden(&self, at: usize, query: &Query<'_>, marks: &PurgeMarks) -> bool {
-        let topic = || self.name(self.topics[self.topic_of[at] as usize]);
-        let expired = || self.record(at).expire_time().is_some_and(|time| time <= query.now);
-        (self.has_expiring && expired()) || marks.hide(self.first.plus(at as u64), topic)
-    }
-
-    fn record(&self, at: usize) -> Record<'_> {
-        let bytes = &self.records[self.starts[at] as usize..self.starts[at + 1] as usize];
-        Records::new(bytes).next().and_then(Result::ok).expect("the block was indexed from these records")
+        fits
     }
 
     fn push(&self, page: &mut Page, begin: usize, end: usize) {

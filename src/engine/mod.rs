@@ -7,7 +7,9 @@
 pub mod batch;
 pub mod block;
 pub mod dedup;
+pub mod filter;
 pub mod log;
+pub mod look_back;
 pub mod memory;
 pub mod page;
 pub mod producers;
@@ -20,6 +22,8 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 pub use batch::{Appended, Batch, Outcome, OutcomeRun, Outcomes, Receipt};
 pub use block::Block;
+pub use filter::Filter;
+pub use look_back::{LookBack, Wanted};
 pub use page::{Page, Query};
 pub use producers::{Numbered, Session};
 pub use state::{State, Value};
@@ -71,6 +75,14 @@ pub trait Log: Send + Sync + 'static {
     /// Records from a position on, in order, from wherever they lie. Answers with an empty page at the end; never
     /// waits for more.
     fn read<'a>(&'a self, query: Query<'a>) -> BoxFuture<'a, Result<Page>>;
+
+    /// Looks back for what a stream begins with: a step of bounded work, from where `search` stands. To be called until
+    /// it is done.
+    fn look_back(&self, search: LookBack) -> BoxFuture<'_, Result<LookBack>>;
+
+    /// Where what was published at a time or later begins: the first of it that is kept, or the position after the
+    /// committed end.
+    fn at_time(&self, time: Timestamp) -> BoxFuture<'_, Result<Sequence>>;
 
     /// The live edge: what was committed last, in memory, and who is told of it.
     fn tail(&self) -> &Tail;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::{Filter, filter::EFFORT};
 use crate::model::{Gap, PatternSet, Sequence, Timestamp};
 
 /// What a reader wants next.
@@ -15,6 +16,8 @@ pub struct Query<'a> {
     pub through: Sequence,
     /// The topics it wants.
     pub patterns: &'a Arc<PatternSet>,
+    /// Which of their messages it wants; all if there is none.
+    pub filter: Option<&'a Arc<dyn Filter>>,
     /// At most so many messages.
     pub max_messages: usize,
     /// At most so many bytes, unless one message alone has more.
@@ -49,6 +52,11 @@ impl Page {
     /// Whether a record of `bytes` still fits.
     pub fn takes(&self, bytes: usize, query: &Query<'_>) -> bool {
         self.messages < query.max_messages && (self.messages == 0 || self.bytes + bytes <= query.max_bytes)
+    }
+
+    /// Whether a filter has passed by so much that others should have their turn.
+    pub fn is_tired(&self, query: &Query<'_>) -> bool {
+        query.filter.is_some() && self.next.0.saturating_sub(query.from.0) >= EFFORT
     }
 
     /// Adds a run of `messages` records.

@@ -87,6 +87,9 @@ impl Tail {
                 page.next = through.next();
             }
             for block in blocks {
+                if page.is_tired(query) {
+                    return Some(page);
+                }
                 // Between two blocks sequences may skip.
                 page.next = page.next.max(block.first());
                 if page.next > through {

@@ -57,6 +57,7 @@ macro_rules! reasons {
 reasons! {
     TopicInvalid = "TOPIC_INVALID", Invalid, "The topic breaks the rules of names.";
     PatternInvalid = "PATTERN_INVALID", Invalid, "A pattern breaks the rules of names.";
+    FilterInvalid = "FILTER_INVALID", Invalid, "The filter makes no sense, or asks for too much.";
     CursorInvalid = "CURSOR_INVALID", Invalid, "Not a cursor that a broker handed out.";
     NamespaceInvalid = "NAMESPACE_INVALID", Invalid, "The namespace's name or a setting of it breaks the rules.";
     MessageInvalid = "MESSAGE_INVALID", Invalid, "A part of the message breaks a limit.";

@@ -24,6 +24,16 @@ pub const ATTRIBUTE_VALUE_BYTES: usize = 4 << 10;
 pub const ATTRIBUTES_BYTES: usize = 32 << 10;
 /// Patterns in one subscribe.
 pub const PATTERNS: usize = 1_000;
+/// Messages that a stream may begin before the end with, counted back.
+pub const LAST_MESSAGES: u32 = 100_000;
+/// Topics of which a stream may begin with the last message.
+pub const LAST_TOPICS: usize = 100_000;
+/// Bytes of a filter.
+pub const FILTER_BYTES: usize = 4 << 10;
+/// Levels of a filter, one within the other.
+pub const FILTER_DEPTH: usize = 32;
+/// What one filter may ask of a message, in comparisons of two texts.
+pub const FILTER_COST: usize = 1_000;
 /// The longest `ttl`.
 pub const TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The shortest and the longest interval between two heartbeats, and the one that is taken unasked.

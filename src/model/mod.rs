@@ -3,6 +3,7 @@
 pub mod cursor;
 pub mod durability;
 pub mod error;
+pub mod filter;
 pub mod limits;
 pub mod message;
 pub mod namespace;
@@ -18,6 +19,7 @@ pub mod wire;
 pub use cursor::{Cursor, LogId};
 pub use durability::Durability;
 pub use error::{Code, Error, Reason, Result};
+pub use filter::Filter;
 pub use message::{Message, Payload};
 pub use namespace::{Namespace, NamespaceName};
 pub use pattern::{Pattern, PatternSet};

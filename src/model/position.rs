@@ -1,6 +1,6 @@
 //! Where a reader begins, and what it is told when it cannot have everything.
 
-use super::{Cursor, Sequence};
+use super::{Cursor, Sequence, Timestamp};
 
 /// Where reading begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,12 @@ pub enum Position {
     After(Cursor),
     /// This one first.
     At(Sequence),
+    /// What was published then or later.
+    Time(Timestamp),
+    /// The last so many that match, then new ones.
+    Last(u32),
+    /// The newest of each topic that matches, then new ones.
+    LastPerTopic,
 }
 
 /// Messages that the receiver will never see.

@@ -19,7 +19,10 @@ const TAG: u8 = 1 << 3 | wire::BYTES as u8;
 const TOPIC: u64 = 1;
 const DATA: u64 = 4;
 const TEXT: u64 = 5;
+const ATTRIBUTE: u64 = 6;
+const ORDERING_KEY: u64 = 7;
 const MESSAGE_ID: u64 = 8;
+const CONTENT_TYPE: u64 = 9;
 const EXPIRE_TIME: u64 = 12;
 
 /// A time, encoded once for all records that are taken together.
@@ -116,6 +119,22 @@ impl<'a> Record<'a> {
         self.field(DATA).or_else(|| self.field(TEXT)).unwrap_or_default()
     }
 
+    /// What the publisher said besides topic and payload, and a filter may ask for.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'a>> + use<'a> {
+        let mut rest = &self.message[..self.message.len() - TRAILER];
+        std::iter::from_fn(move || {
+            while let Some(field) = wire::take_field(&mut rest) {
+                match field.number {
+                    ATTRIBUTE => return Some(attribute(field.bytes)),
+                    ORDERING_KEY => return Some(Part::OrderingKey(field.bytes)),
+                    CONTENT_TYPE => return Some(Part::ContentType(field.bytes)),
+                    _ => {}
+                }
+            }
+            None
+        })
+    }
+
     fn field(&self, number: u64) -> Option<&'a [u8]> {
         let mut rest = &self.message[..self.message.len() - TRAILER];
         while let Some(field) = wire::take_field(&mut rest) {
@@ -125,6 +144,30 @@ impl<'a> Record<'a> {
         }
         None
     }
+}
+
+/// A part of a message; its texts are UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// A name and a value.
+    Attribute(&'a [u8], &'a [u8]),
+    /// Never empty.
+    OrderingKey(&'a [u8]),
+    /// Never empty.
+    ContentType(&'a [u8]),
+}
+
+/// An entry of a map of texts.
+fn attribute(mut entry: &[u8]) -> Part<'_> {
+    let (mut name, mut value) = (&[][..], &[][..]);
+    while let Some(field) = wire::take_field(&mut entry) {
+        match field.number {
+            1 => name = field.bytes,
+            2 => value = field.bytes,
+            _ => {}
+        }
+    }
+    Part::Attribute(name, value)
 }
 
 /// The records in a run of bytes, one after the other. Bytes that make no record end it with [`Malformed`].
@@ -183,7 +226,7 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             for record in Records::new(&bytes).flatten() {
                 let _ = (record.topic(), record.sequence(), record.publish_time(), record.expire_time());
-                let _ = (record.message_id(), record.payload());
+                let _ = (record.message_id(), record.payload(), record.parts().count());
             }
         }
     }

@@ -42,7 +42,19 @@ pub fn put_header(out: &mut Vec<u8>, field: u8, length: usize) {
 }
 
 /// Takes a varint from the front of `bytes`; None if it does not end or is longer than ten bytes.
+#[inline]
 pub fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    // Nearly all of them have one byte.
+    match *bytes {
+        [byte @ ..0x80, rest @ ..] => {
+            *bytes = rest;
+            Some(u64::from(*byte))
+        }
+        _ => take_long_varint(bytes),
+    }
+}
+
+fn take_long_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for (at, &byte) in bytes.iter().take(10).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * at);
@@ -74,6 +86,7 @@ pub struct Field<'a> {
 }
 
 /// Takes the next field from the front; None at the end or where the bytes make no sense.
+#[inline]
 pub fn take_field<'a>(bytes: &mut &'a [u8]) -> Option<Field<'a>> {
     let tag = take_varint(bytes)?;
     let mut field = Field { number: tag >> 3, kind: tag & 7, bytes: &[], value: 0 };

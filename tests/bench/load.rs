@@ -26,6 +26,7 @@ mod load {
     pub mod stuck;
 
     pub mod fdatasync;
+    pub mod filters;
     pub mod floor;
 
     pub mod abuse;
@@ -74,6 +75,8 @@ enum Figure {
     Fdatasync(fdatasync::Args),
     /// What a unary call takes with no broker behind it.
     Floor(floor::Args),
+    /// What matching messages against many filters takes, with no broker around it.
+    Filters(filters::Args),
     /// Bad input, while an ordinary pair goes on.
     Abuse(abuse::Args),
 }
@@ -104,6 +107,7 @@ async fn run(figure: Figure) -> Result<Value> {
         Figure::Open(args) => open::run(args).await,
         Figure::Fdatasync(args) => fdatasync::run(args).await,
         Figure::Floor(args) => floor::run(args).await,
+        Figure::Filters(args) => filters::run(args).await,
         Figure::Abuse(args) => abuse::run(args).await,
     }
 }

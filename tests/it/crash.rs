@@ -133,6 +133,7 @@ impl Rig {
                 from,
                 through: Sequence::MAX,
                 patterns: &patterns,
+                filter: None,
                 max_messages: 7,
                 max_bytes: 3000,
                 now: self.clock.now(),

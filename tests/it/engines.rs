@@ -1,6 +1,7 @@
 //! The conformance suite: what every engine must do, run on each of them. The memory engine is the reference.
 
 mod append;
+mod begin;
 mod keep;
 mod model;
 mod number;
@@ -35,6 +36,8 @@ macro_rules! engine_suite {
             read: pages_keep_their_limits, a_large_message_goes_alone, patterns_choose_and_the_brokers_own_are_apart,
                 through_ends_a_page, nothing_is_read_after_the_end, what_has_expired_is_left_out,
                 the_tail_and_the_log_tell_the_same, the_follower_hears_of_every_block;
+            begin: the_last_so_many_are_counted_back, the_newest_of_each_topic_is_found, a_search_goes_through_everything_in_steps,
+                a_time_is_where_what_came_then_begins, a_filter_chooses_everywhere;
             keep: a_purge_hides_what_was_there, purges_at_the_same_time_all_count, a_purge_before_a_time_spares_what_is_newer,
                 a_purged_topic_has_no_last_sequence, topics_are_listed_in_pages, bounds_tell_what_is_kept,
                 retention_is_told_as_a_gap;
@@ -66,13 +69,23 @@ async fn memory() -> Subject {
 }
 
 async fn embedded() -> Subject {
+    // Small, so that what is tested crosses blocks, segments and the edge of memory.
+    on_disk(Config { segment_min: 16 << 10, segment_max: 64 << 10, ..Config::default() })
+}
+
+async fn embedded_in_large_segments() -> Subject {
+    // Of many spans each.
+    on_disk(Config { segment_min: 1 << 20, ..Config::default() })
+}
+
+fn on_disk(config: Config) -> Subject {
     let clock = clock();
     let dir = tempfile::tempdir().unwrap();
-    // Small, so that what is tested crosses blocks, segments and the edge of memory.
-    let config = Config { segment_min: 16 << 10, segment_max: 64 << 10, tail_bytes: 8 << 10, ..Config::default() };
+    let config = Config { tail_bytes: 8 << 10, ..config };
     let engine = Arc::new(LogEngine::open(dir.path(), config, clock.clone()).unwrap());
     Subject { engine, clock, keep: Box::new(dir) }
 }
 
 engine_suite!(in_memory, memory);
 engine_suite!(on_disk, embedded);
+engine_suite!(on_disk_in_large_segments, embedded_in_large_segments);

@@ -10,6 +10,7 @@ mod crash;
 mod durability;
 mod edge;
 mod engines;
+mod filter;
 mod grpcurl;
 mod layers;
 mod readme;

@@ -1,7 +1,7 @@
 //! The embedded engine: every namespace has a log of its own on this machine's disk. `docs/architecture.md` tells how
 //! the parts play together; in reading order: how a block lies on disk ([`frame`]), how blocks lie in a file
 //! ([`segment`]), what lies where ([`index`], [`segments`]), how they get there ([`draft`], [`writer`]), how they are
-//! read ([`reader`]), how a log opens ([`recovery`]) and what puts it all together ([`stored`]). While no broker runs,
+//! read ([`reader`], [`look_back`]), how a log opens ([`recovery`]) and what puts it all together ([`stored`]). While no broker runs,
 //! a person may look at the files ([`survey`], [`examine`]) and give up what is damaged in them ([`repair`]).
 
 pub mod cache;
@@ -11,6 +11,7 @@ pub mod finding;
 pub mod frame;
 pub mod index;
 pub mod io;
+pub mod look_back;
 pub mod pool;
 pub mod reader;
 pub mod recovery;

@@ -18,7 +18,7 @@ use crate::{
 /// Spans that are read from the disk at a time.
 const AHEAD: usize = 8;
 /// Bytes that one call looks through at most; a reader whose patterns match little comes back for more.
-const EFFORT: u64 = 4 << 20;
+pub(super) const EFFORT: u64 = 4 << 20;
 
 impl Segments {
     /// The first position that is kept.
@@ -110,7 +110,12 @@ impl Segments {
 
     /// The blocks of the first stretch, from the cache or from the disk; from there together with those that follow
     /// it closely.
-    fn blocks(&self, segment: &Segment, stretches: &[Stretch], cached_only: bool) -> Result<Option<Arc<[Block]>>> {
+    pub(super) fn blocks(
+        &self,
+        segment: &Segment,
+        stretches: &[Stretch],
+        cached_only: bool,
+    ) -> Result<Option<Arc<[Block]>>> {
         let identity = segment.header.identity;
         if let Some(blocks) = self.spans.get((identity, stretches[0].span)) {
             return Ok(Some(blocks));
@@ -176,18 +181,15 @@ impl Segments {
             if summary.messages == 0 || summary.last_time < time {
                 continue;
             }
-            let patterns = PatternSet::all();
-            let mut least = 0;
-            loop {
-                let stretches = self.stretches(segment, segment.header.first, least, &patterns, AHEAD)?;
-                let Some(last) = stretches.last() else { break };
-                least = last.span + 1;
-                for at in 0..stretches.len() {
-                    let blocks = self.blocks(segment, &stretches[at..], false)?.unwrap_or_else(|| Arc::new([]));
-                    // All records of a block have one time.
-                    if let Some(block) = blocks.iter().find(|block| block.last_time() >= time) {
-                        return Ok(block.first().min(through.next()));
-                    }
+            let stretches = self.stretches(segment, segment.header.first, 0, &PatternSet::all(), usize::MAX)?;
+            // The last span that begins earlier may end later; all before it ends earlier.
+            let later = stretches.partition_point(|stretch| stretch.time < time);
+            for stretch in &stretches[later.saturating_sub(1)..] {
+                let blocks = self.blocks(segment, std::slice::from_ref(stretch), false)?;
+                // All records of a block have one time.
+                let mut blocks = blocks.iter().flat_map(|blocks| blocks.iter());
+                if let Some(block) = blocks.find(|block| block.last_time() >= time) {
+                    return Ok(block.first().min(through.next()));
                 }
             }
         }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     engine::Block,
-    model::{Error, NamespaceName, Pattern, PatternSet, Reason, Result, Sequence},
+    model::{Error, NamespaceName, Pattern, PatternSet, Reason, Result, Sequence, Timestamp},
 };
 
 /// Spans of blocks that were read, by segment and span.
@@ -260,6 +260,10 @@ impl Segment {
 pub struct Stretch {
     /// Which span of the segment.
     pub span: u32,
+    /// The sequence of its first record.
+    pub first: Sequence,
+    /// The publish time of its first record.
+    pub time: Timestamp,
     /// Where its blocks lie.
     pub range: Range<u64>,
     /// Nothing is added any more.
@@ -313,6 +317,14 @@ impl Segments {
     }
 }
 
+/// One of a segment's spans. `end` is where the last one ends.
+fn stretch(spans: &[Span], end: u64, grows: bool, span: u32) -> Stretch {
+    let Span { offset, first, time } = spans[span as usize];
+    let next = spans.get(span as usize + 1);
+    let range = offset..next.map_or(end, |next| next.offset);
+    Stretch { span, first, time, range, complete: !grows || next.is_some() }
+}
+
 /// See [`Segments::stretches`]. `wanted` names the spans that count, None all; `end` is where the last one ends.
 fn stretches(
     spans: &[Span],
@@ -324,11 +336,7 @@ fn stretches(
     most: usize,
 ) -> Vec<Stretch> {
     let begin = spans.partition_point(|span| span.first <= from).saturating_sub(1).max(least as usize) as u32;
-    let stretch = |span: u32| {
-        let next = spans.get(span as usize + 1);
-        let range = spans[span as usize].offset..next.map_or(end, |next| next.offset);
-        Stretch { span, range, complete: !grows || next.is_some() }
-    };
+    let stretch = |span: u32| stretch(spans, end, grows, span);
     match wanted {
         Some(wanted) => {
             let skip = wanted.partition_point(|&span| span < begin);

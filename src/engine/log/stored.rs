@@ -18,8 +18,8 @@ use super::{
 use crate::{
     clock::Clock,
     engine::{
-        Batch, BoxFuture, Log, LogSettings, Page, Query, Receipt, Session, State, Tail, TopicStats, dedup::IdHasher,
-        log::retention, purge::PurgeMarks, refusal, tail::TailBudget,
+        Batch, BoxFuture, Log, LogSettings, LookBack, Page, Query, Receipt, Session, State, Tail, TopicStats,
+        dedup::IdHasher, log::retention, purge::PurgeMarks, refusal, tail::TailBudget,
     },
     model::{Error, LogId, NamespaceName, Pattern, Reason, Result, Sequence, Timestamp},
 };
@@ -337,14 +337,26 @@ impl Log for StoredLog {
             if let Some(page) = self.segments.read(&query, self.tail.committed(), &marks, true)? {
                 return Ok(page);
             }
-            let patterns = query.patterns.clone();
+            let (patterns, filter) = (query.patterns.clone(), query.filter.cloned());
             let (from, through, now) = (query.from, query.through, query.now);
             let (max_messages, max_bytes) = (query.max_messages, query.max_bytes);
             self.blocking(move |log| {
-                log.read_now(&Query { from, through, patterns: &patterns, max_messages, max_bytes, now })
+                let (patterns, filter) = (&patterns, filter.as_ref());
+                log.read_now(&Query { from, through, patterns, filter, max_messages, max_bytes, now })
             })
             .await
         })
+    }
+
+    fn look_back(&self, mut search: LookBack) -> BoxFuture<'_, Result<LookBack>> {
+        Box::pin(self.blocking(move |log| {
+            log.segments.look_back(&mut search, &log.tail.marks())?;
+            Ok(search)
+        }))
+    }
+
+    fn at_time(&self, time: Timestamp) -> BoxFuture<'_, Result<Sequence>> {
+        Box::pin(self.blocking(move |log| log.segments.at_time(time, log.tail.committed())))
     }
 
     fn tail(&self) -> &Tail {

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use crate::{
     clock::Clock,
     engine::{
-        Appended, Batch, Block, Bounds, BoxFuture, Log, LogSettings, Outcome, Outcomes, Page, Query, Receipt, Session,
-        Tail, TopicStats,
+        Appended, Batch, Block, Bounds, BoxFuture, Log, LogSettings, LookBack, Outcome, Outcomes, Page, Query, Receipt,
+        Session, Tail, TopicStats,
         dedup::{Dedup, IdHasher, MOST, Seen},
         producers::{Additions, Most, Placing as Numbering, Producers, Run},
         purge::PurgeMarks,
@@ -309,12 +309,35 @@ impl Log for MemoryLog {
                 if page.next > through {
                     break;
                 }
-                if !block.select(&query, &marks, &mut page) {
+                if page.is_tired(&query) || !block.select(&query, &marks, &mut page) {
                     return Ok(page);
                 }
             }
             page.end = true;
             Ok(page)
+        })
+    }
+
+    /// In one step: there is nothing to wait for.
+    fn look_back(&self, mut search: LookBack) -> BoxFuture<'_, Result<LookBack>> {
+        Box::pin(async move {
+            let blocks = self.retained().blocks_from(Sequence::FIRST);
+            let marks = self.tail.marks();
+            for block in blocks.iter().rev() {
+                search.search(block, &marks);
+            }
+            search.done = true;
+            Ok(search)
+        })
+    }
+
+    fn at_time(&self, time: Timestamp) -> BoxFuture<'_, Result<Sequence>> {
+        Box::pin(async move {
+            let kept = self.retained();
+            let records = kept.blocks.iter().flat_map(|block| block.records());
+            let found =
+                records.skip_while(|record| record.publish_time() < time).map(|record| record.sequence()).next();
+            Ok(found.unwrap_or(kept.next))
         })
     }
 

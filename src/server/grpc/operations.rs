@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// What a client may rely on beyond the first contract, so that it need not guess from versions.
-const FEATURES: [&str; 5] = ["atomic_batches", "deduplication", "expected_last_sequence", "message_ttl", "purge"];
+const FEATURES: [&str; 6] =
+    ["atomic_batches", "deduplication", "expected_last_sequence", "filters", "message_ttl", "purge"];
 
 /// The longest that a drain may take: whoever asks for more has mistaken the unit.
 const GRACE_MAX: Duration = Duration::from_secs(3600);
@@ -65,6 +66,9 @@ impl OperationsService {
             ("request_bytes", limits::REQUEST_BYTES as u64),
             ("batch_messages", limits::BATCH_MESSAGES as u64),
             ("patterns", limits::PATTERNS as u64),
+            ("filter_bytes", limits::FILTER_BYTES as u64),
+            ("last_messages", limits::LAST_MESSAGES.into()),
+            ("last_topics", limits::LAST_TOPICS as u64),
             ("streams_per_connection", self.streams_per_connection.into()),
         ];
         limits.into_iter().map(|(name, most)| (name.to_owned(), most)).collect()

@@ -21,7 +21,7 @@ use tonic::Status;
 use super::{convert, frame, stream};
 use crate::{
     broker::{Broker, LiveStream, Subscribe},
-    model::{Cursor, Error, LagPolicy, NamespaceName, PatternSet, Position, Reason, Result, Sequence, limits},
+    model::{Cursor, Error, Filter, LagPolicy, NamespaceName, PatternSet, Position, Reason, Result, Sequence, limits},
     pb::v1 as pb,
     server::status,
 };
@@ -69,6 +69,7 @@ fn parse(request: pb::SubscribeRequest) -> Result<Subscribe> {
     Ok(Subscribe {
         namespace: NamespaceName::parse(&request.namespace)?,
         patterns: PatternSet::parse(&request.topics)?,
+        filter: Filter::parse(&request.filter)?,
         position: position(request.start)?,
         heartbeat_interval: convert::heartbeat_interval(request.heartbeat_interval)?,
         max_messages: request.max_messages,
@@ -85,9 +86,17 @@ fn position(start: Option<pb::StartPosition>) -> Result<Position> {
         Some(Start::Preset(preset)) => match Preset::try_from(preset) {
             Ok(Preset::Unspecified | Preset::New) => Position::New,
             Ok(Preset::Earliest) => Position::Earliest,
-            Ok(Preset::LastPerTopic) | Err(_) => return Err(convert::unknown_value(preset, "start.preset")),
+            Ok(Preset::LastPerTopic) => Position::LastPerTopic,
+            Err(_) => return Err(convert::unknown_value(preset, "start.preset")),
         },
-        Some(Start::Time(_) | Start::LastMessages(_)) => return Err(convert::invalid("start", "is unknown")),
+        Some(Start::Time(time)) => Position::Time(convert::parse_timestamp(time, "start.time")?),
+        Some(Start::LastMessages(count)) => match count {
+            1..=limits::LAST_MESSAGES => Position::Last(count),
+            _ => {
+                let what = format!("is {count}: it takes 1 to {}", limits::LAST_MESSAGES);
+                return Err(convert::invalid("start.last_messages", &what));
+            }
+        },
         Some(Start::AfterCursor(cursor)) => Position::After(Cursor::parse(&cursor)?),
         Some(Start::Sequence(sequence)) => Position::At(Sequence(sequence)),
     })
@@ -157,7 +166,17 @@ mod tests {
             (pb::SubscribeRequest { heartbeat_interval: seconds(301), ..request() }, "heartbeat_interval"),
             (pb::SubscribeRequest { heartbeat_interval: seconds(-1), ..request() }, "heartbeat_interval"),
             (pb::SubscribeRequest { lag_policy: 9, ..request() }, "lag_policy"),
-            (pb::SubscribeRequest { start: start(Start::Preset(3)), ..request() }, "start.preset"),
+            (pb::SubscribeRequest { filter: "topic".into(), ..request() }, "filter"),
+            (pb::SubscribeRequest { start: start(Start::Preset(4)), ..request() }, "start.preset"),
+            (pb::SubscribeRequest { start: start(Start::LastMessages(0)), ..request() }, "start.last_messages"),
+            (pb::SubscribeRequest { start: start(Start::LastMessages(100_001)), ..request() }, "start.last_messages"),
+            (
+                pb::SubscribeRequest {
+                    start: start(Start::Time(prost_types::Timestamp { seconds: -1, nanos: 0 })),
+                    ..request()
+                },
+                "start.time",
+            ),
             (pb::SubscribeRequest { start: start(Start::AfterCursor("x".into())), ..request() }, "start.after_cursor"),
             (pb::SubscribeRequest { namespace: "A".into(), ..request() }, "namespace"),
         ];

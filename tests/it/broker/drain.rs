@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use tilde::{
     broker::{Config, Subscribe},
     engine::{
-        Batch, Bounds, BoxFuture, Engine, Log, LogSettings, Page, Query, Receipt, Session, State, Tail, TopicStats,
-        memory::MemoryEngine,
+        Batch, Bounds, BoxFuture, Engine, Log, LogSettings, LookBack, Page, Query, Receipt, Session, State, Tail,
+        TopicStats, memory::MemoryEngine,
     },
-    model::{Durability, Error, NamespaceName, Pattern, Reason, Result, Timestamp},
+    model::{Durability, Error, NamespaceName, Pattern, Reason, Result, Sequence, Timestamp},
 };
 use tokio::{
     sync::watch,
@@ -184,6 +184,14 @@ impl Log for SlowLog {
 
     fn read<'a>(&'a self, query: Query<'a>) -> BoxFuture<'a, Result<Page>> {
         self.inner.read(query)
+    }
+
+    fn look_back(&self, search: LookBack) -> BoxFuture<'_, Result<LookBack>> {
+        self.inner.look_back(search)
+    }
+
+    fn at_time(&self, time: Timestamp) -> BoxFuture<'_, Result<Sequence>> {
+        self.inner.at_time(time)
     }
 
     fn tail(&self) -> &Tail {

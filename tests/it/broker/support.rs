@@ -100,6 +100,7 @@ pub fn subscribe(patterns: &[&str]) -> Subscribe {
     Subscribe {
         namespace: NamespaceName::default(),
         patterns: PatternSet::parse(patterns).unwrap(),
+        filter: None,
         position: Position::New,
         heartbeat_interval: Duration::from_secs(15),
         max_messages: 0,

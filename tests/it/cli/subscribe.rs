@@ -54,6 +54,40 @@ fn begins_where_it_is_told_to() {
 }
 
 #[test]
+fn begins_with_the_last() {
+    let broker = filled();
+    let get = |args: &[&str]| broker.run(&[&["subscribe", "a/~", "--end", "--format", "raw"], args].concat()).text();
+    assert_eq!(get(&["--last", "2"]), "4\n5\n");
+    assert_eq!(get(&["--last", "100"]), "1\n2\n3\n4\n5\n");
+    broker.run(&["publish", "a/2", "newer"]).ok();
+    assert_eq!(get(&["--last-per-topic"]), "1\n3\n4\n5\nnewer\n");
+    assert_eq!(get(&["--from", "1h"]), "1\n2\n3\n4\n5\nnewer\n");
+    assert_eq!(get(&["--from", "2100-01-01T00:00:00Z"]), "");
+    for bad in [&["--last", "1", "--from", "new"][..], &["--last", "0"], &["--last", "1", "--last-per-topic"]] {
+        broker.run(&[&["subscribe", "a/~", "--end"], bad].concat()).told(2);
+    }
+    assert!(broker.run(&["subscribe", "a/~", "--last", "100001"]).told(1).contains("it takes 1 to 100000"));
+}
+
+#[test]
+fn prints_what_passes_the_filter() {
+    let broker = filled();
+    broker.run(&["publish", "a/6", "6", "-a", "lang=en"]).ok();
+    let get = |filter: &str| {
+        let args = ["subscribe", "~", "--from", "earliest", "--end", "--format", "raw", "--filter", filter];
+        broker.run(&args)
+    };
+    assert_eq!(get("topic in ['a/2', 'b']").text(), "2\nother\n");
+    assert_eq!(get("attributes.lang == \"en\"").text(), "6\n");
+    assert_eq!(get("").text().lines().count(), 7);
+    let told = get("attributes.lang = \"en\"").told(1);
+    assert!(
+        told.contains("at column 17, `= \"en\"`: equality is written `==`") && told.contains("FILTER_INVALID"),
+        "{told}"
+    );
+}
+
+#[test]
 fn waits_for_as_many_as_are_asked_for() {
     let broker = filled();
     let args = ["subscribe", "a/~", "--from", "earliest", "--count", "6", "--format", "raw"];
@@ -154,7 +188,7 @@ fn what_is_refused_says_why() {
     }
     for (args, expected) in [
         (&["subscribe"][..], "PATTERN"),
-        (&["subscribe", "a", "--from", "earlist"], "new, earliest, a sequence or a cursor"),
+        (&["subscribe", "a", "--from", "earlist"], "new, earliest, a sequence, a time, how long ago, or a cursor"),
         (&["subscribe", "a", "--from", "-1"], "a sequence is counted from the beginning, never from the end"),
         (&["subscribe", "a", "--count", "0"], "0 is not in 1.."),
     ] {

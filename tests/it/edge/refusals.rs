@@ -65,6 +65,24 @@ async fn of_a_subscribe() {
             None,
         ),
         (
+            SubscribeRequest { filter: "attributes.x == 1".into(), ..patterns(&["~"]) },
+            Code::InvalidArgument,
+            "FILTER_INVALID",
+            Some("filter"),
+        ),
+        (
+            SubscribeRequest { filter: "x".repeat(5_000), ..patterns(&["~"]) },
+            Code::InvalidArgument,
+            "FILTER_INVALID",
+            Some("filter"),
+        ),
+        (
+            SubscribeRequest { start: start(Position::LastMessages(0)), ..patterns(&["~"]) },
+            Code::InvalidArgument,
+            "REQUEST_INVALID",
+            Some("start.last_messages"),
+        ),
+        (
             SubscribeRequest { lag_policy: 44, ..patterns(&["~"]) },
             Code::InvalidArgument,
             "REQUEST_INVALID",

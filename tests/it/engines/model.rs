@@ -1,14 +1,19 @@
 //! Random operations on an engine and on a list that anybody understands: both must tell the same.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use proptest::{prelude::*, test_runner::TestRunner};
 use tilde::{
     clock::Clock,
-    engine::{Log, Query},
+    engine::{Filter, Log, Query, Wanted},
     model::{Message, Pattern, PatternSet, Reason, Sequence, Timestamp, limits},
 };
 
+use super::begin::Ending;
 use super::subject::{Seen, Subject, message, seen, set};
 
 #[derive(Clone, Debug)]
@@ -16,11 +21,16 @@ enum Operation {
     Append { messages: Vec<Draft>, atomic: bool },
     Purge(String),
     Wait(u64),
-    Read { patterns: Vec<String>, from: usize, max_messages: usize, max_bytes: usize },
+    Read { patterns: Vec<String>, filtered: bool, from: usize, max_messages: usize, max_bytes: usize },
+    LookBack { patterns: Vec<String>, filtered: bool, last: Option<usize> },
+    AtTime(u64),
 }
 
 /// A sequence that no message gets here.
 const NEVER: Sequence = Sequence(u64::MAX / 4);
+
+/// What filtered operations take.
+const FILTER: Ending = Ending("13579");
 
 /// A message to be: topic, payload, id, whether a sequence is expected and the right one, seconds to live.
 #[derive(Clone, Debug)]
@@ -68,15 +78,21 @@ pub fn what_is_read_is_what_was_taken(make: impl AsyncFn() -> Subject) {
 fn operation() -> impl Strategy<Value = Operation> {
     let draft = (topic(), any::<u8>(), option(0..4u8), option(any::<bool>()), option(1..200u64));
     let draft = draft.prop_map(|(topic, payload, id, expected, ttl)| Draft { topic, payload, id, expected, ttl });
-    let patterns = proptest::collection::vec(pattern(), 1..4);
+    let patterns = || proptest::collection::vec(pattern(), 1..4);
     prop_oneof![
         6 => (proptest::collection::vec(draft, 1..8), any::<bool>())
             .prop_map(|(messages, atomic)| Operation::Append { messages, atomic }),
         1 => pattern().prop_map(Operation::Purge),
         1 => (0..150u64).prop_map(Operation::Wait),
-        3 => (patterns, 0..60usize, 1..9usize, 1..600usize).prop_map(|(patterns, from, max_messages, max_bytes)| {
-            Operation::Read { patterns, from, max_messages, max_bytes }
+        3 => (patterns(), any::<bool>(), 0..60usize, 1..9usize, 1..600usize).prop_map(
+            |(patterns, filtered, from, max_messages, max_bytes)| {
+                Operation::Read { patterns, filtered, from, max_messages, max_bytes }
+            },
+        ),
+        2 => (patterns(), any::<bool>(), proptest::option::of(1..20usize)).prop_map(|(patterns, filtered, last)| {
+            Operation::LookBack { patterns, filtered, last }
         }),
+        1 => (0..2000u64).prop_map(Operation::AtTime),
     ]
 }
 
@@ -108,17 +124,50 @@ impl Naive {
                 subject.clock.advance(Duration::from_secs(*seconds));
                 Ok(())
             }
-            Operation::Read { patterns, from, max_messages, max_bytes } => {
+            Operation::LookBack { patterns, filtered, last } => {
+                let filter = filtered.then(|| Arc::new(FILTER) as Arc<dyn Filter>);
+                let wanted = last.map_or(Wanted::OfEachTopic(100), Wanted::Last);
+                let names: Vec<_> = patterns.iter().map(String::as_str).collect();
+                let (found, _) = subject.look_back(log, &names, filter.as_ref(), wanted).await;
+                let patterns = set(&names);
+                let counting = self.visible(&patterns, subject.clock.now());
+                let counting: Vec<_> = counting.filter(|seen| !filtered || FILTER.takes(&seen.payload)).collect();
+                let expected: Vec<_> = match last {
+                    Some(last) => counting
+                        .iter()
+                        .nth_back((*last).min(counting.len()).saturating_sub(1))
+                        .map(|seen| seen.sequence)
+                        .into_iter()
+                        .collect(),
+                    None => {
+                        let newest: BTreeMap<_, _> = counting.iter().map(|seen| (&seen.topic, seen.sequence)).collect();
+                        newest.into_values().collect::<BTreeSet<_>>().into_iter().collect()
+                    }
+                };
+                prop_assert_eq!(found, expected);
+                Ok(())
+            }
+            Operation::AtTime(ago) => {
+                let time = subject.clock.now().minus(Duration::from_secs(*ago));
+                let expected = self.kept.iter().find(|kept| kept.seen.time >= time).map(|kept| kept.seen.sequence);
+                let expected = expected.unwrap_or(log.bounds().end.next());
+                prop_assert_eq!(log.at_time(time).await.unwrap(), expected);
+                Ok(())
+            }
+            Operation::Read { patterns, filtered, from, max_messages, max_bytes } => {
+                let filter = filtered.then(|| Arc::new(FILTER) as Arc<dyn Filter>);
                 let patterns: Vec<_> = patterns.iter().map(String::as_str).collect();
                 let patterns = set(&patterns);
                 let from = self.kept.get(*from).map_or(Sequence::FIRST, |kept| kept.seen.sequence);
                 let (max_messages, max_bytes) = (*max_messages, *max_bytes);
-                let query = Query { from, max_messages, max_bytes, ..subject.query(&patterns) };
+                let filter = filter.as_ref();
+                let query = Query { from, filter, max_messages, max_bytes, ..subject.query(&patterns) };
                 let page = log.read(query).await.unwrap();
                 let read = seen(&page);
                 prop_assert!(read.len() <= max_messages && (read.len() <= 1 || page.bytes <= max_bytes));
                 let expected = self.visible(&patterns, subject.clock.now());
                 let expected = expected.filter(|seen| (from..page.next).contains(&seen.sequence));
+                let expected = expected.filter(|seen| !filtered || FILTER.takes(&seen.payload));
                 prop_assert_eq!(read, expected.cloned().collect::<Vec<_>>());
                 Ok(())
             }

@@ -74,6 +74,7 @@ impl Subject {
             from: Sequence::FIRST,
             through: Sequence::MAX,
             patterns,
+            filter: None,
             max_messages: usize::MAX,
             max_bytes: usize::MAX,
             now: self.clock.now(),
