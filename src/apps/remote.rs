@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::runtime;
 
 use super::failure::Failure;
-use crate::client::{self, ANSWER_BYTES, Channel, DEFAULT_URL, Fault};
+use crate::client::{self, ANSWER_BYTES, Channel, Client, DEFAULT_URL, Fault};
 use crate::pb::v1::{broker_client::BrokerClient, namespaces_client::NamespacesClient, topics_client::TopicsClient};
 
 /// Rows asked for in one page of a listing: as many as the contract allows.
@@ -31,7 +31,13 @@ pub struct Tenant {
 }
 
 impl Remote {
-    /// Publish and subscribe. The error is the bare fault, as it may be worth another try.
+    /// Streams that come back by themselves. Connects when it is first used.
+    pub fn client(&self, tenant: &Tenant) -> Result<Client, Failure> {
+        let options = Client::options(&self.broker).namespace(&tenant.namespace);
+        options.lazy().map_err(|fault| self.failure(fault))
+    }
+
+    /// Single calls of publish and subscribe. The error is the bare fault, as it may be worth another try.
     pub async fn messages(&self) -> Result<BrokerClient<Channel>, Fault> {
         let channel = client::connect(&self.broker).await?;
         Ok(BrokerClient::new(channel).max_decoding_message_size(ANSWER_BYTES))

@@ -4,25 +4,20 @@ use std::{
     future,
     io::{self, BufWriter, StdoutLock, Write},
     str::FromStr,
-    time::Duration,
 };
 
-use tokio::time;
-use tonic::Streaming;
-
 use super::{
+    failure::Failure,
     interrupt::Interrupt,
     message::Form,
     output,
     remote::{self, Remote, Tenant},
 };
 use crate::{
-    client::{Backoff, Channel, Fault},
+    client::{Event, Fault, LagPolicy, Message, Subscriber},
     clock::{Clock as _, SystemClock},
     pb::v1::{
-        self, Closing, Gap, StartPosition, SubscribeRequest, SubscribeResponse,
-        broker_client::BrokerClient,
-        gap,
+        Gap, gap,
         start_position::{Position, Preset},
     },
     units::Span,
@@ -152,204 +147,108 @@ fn time(text: &str) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds, nanos })
 }
 
-/// How the first wait after a broken connection begins, and how long waits become.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-
 /// Runs it.
 pub fn run(args: Args) -> anyhow::Result<()> {
     remote::run(async {
         let mut interrupt = Interrupt::listen()?;
-        let mut client = tokio::select! {
-            client = args.remote.messages() => client.map_err(|fault| args.remote.failure(fault))?,
-            () = interrupt.wait() => return Ok(()),
+        let mut reader = Reader::new(&args)?;
+        let end = tokio::select! {
+            end = reader.follow() => end,
+            () = interrupt.wait() => Ok(()),
         };
-        let mut reader = Reader::new(&args);
-        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-        loop {
-            let end = tokio::select! {
-                end = reader.follow(&mut client, &mut backoff) => end,
-                () = interrupt.wait() => Ok(()),
-            };
-            let broken = match end {
-                Err(End::Broken(broken)) => broken,
-                end => return end.or_else(|end| end.result(&args.remote)).and_then(|()| Ok(reader.out.flush()?)),
-            };
-            reader.out.flush()?;
-            let delay = backoff.next(&SystemClock, broken.asked);
-            reader.tell_broken(&broken.fault);
-            tokio::select! {
-                () = time::sleep(delay) => {}
-                () = interrupt.wait() => return Ok(()),
-            }
-        }
+        reader.out.flush()?;
+        end
     })
 }
 
-/// Why a stream ended before its time.
-enum End {
-    /// It can be opened again.
-    Broken(Broken),
-    /// It was refused, or may not be opened again.
-    Refused(Fault),
-    /// Nothing can be printed any more.
-    Output(io::Error),
-}
-
-struct Broken {
-    fault: Fault,
-    /// What the broker asked to wait.
-    asked: Option<Duration>,
-}
-
-impl End {
-    fn result(self, remote: &Remote) -> anyhow::Result<()> {
-        match self {
-            End::Broken(Broken { fault, .. }) | End::Refused(fault) => Err(remote.failure(fault).into()),
-            End::Output(error) => Err(error.into()),
-        }
-    }
-}
-
-impl std::convert::From<io::Error> for End {
-    fn from(error: io::Error) -> Self {
-        End::Output(error)
-    }
-}
-
-/// Prints messages and remembers how far it is, over any number of streams.
+/// Prints what comes, over any number of streams.
 struct Reader<'a> {
     args: &'a Args,
+    subscriber: Subscriber,
     out: BufWriter<StdoutLock<'static>>,
-    position: Position,
-    printed: u64,
-    /// The broker has answered once: from then on it is worth coming back.
-    begun: bool,
-    /// The person was told that the connection broke.
-    told: bool,
 }
 
 impl<'a> Reader<'a> {
-    fn new(args: &'a Args) -> Self {
-        let position = match (args.last, args.last_per_topic) {
-            (Some(last), _) => Position::LastMessages(last),
-            (None, true) => Position::Preset(Preset::LastPerTopic.into()),
-            (None, false) => args.from.0.clone(),
-        };
-        Reader { args, out: output::stdout(), position, printed: 0, begun: false, told: false }
+    fn new(args: &'a Args) -> anyhow::Result<Self> {
+        Ok(Reader { args, subscriber: args.subscriber()?, out: output::stdout() })
     }
 
-    /// Opens a stream where the last one ended, and prints it to its end.
-    async fn follow(&mut self, client: &mut BrokerClient<Channel>, backoff: &mut Backoff) -> Result<(), End> {
-        if self.args.count.is_some_and(|count| self.printed >= count) {
-            return Ok(());
-        }
-        let mut stream = match client.subscribe(self.request()).await {
-            Ok(answer) => answer.into_inner(),
-            Err(status) => return Err(self.ended(status.into(), None)),
-        };
-        let mut closing = None;
-        loop {
-            match self.next(&mut stream).await? {
-                Ok(Some(response)) => {
-                    if self.told {
-                        eprintln!("connected again");
-                        self.told = false;
-                    }
-                    self.begun = true;
-                    backoff.reset();
-                    closing = response.closing.clone().or(closing);
-                    self.print(response)?;
+    async fn follow(&mut self) -> anyhow::Result<()> {
+        while let Some(event) = self.next().await? {
+            match event.map_err(|fault| self.args.remote.failure(fault))? {
+                Event::Messages { messages, cursor } => self.print(&messages, &cursor)?,
+                Event::Gap(gap) => self.tell(&gap_sentence(&gap))?,
+                Event::CaughtUp => {}
+                // Once the broker has answered it is worth coming back.
+                Event::Disconnected(fault) if self.args.reconnect && self.subscriber.cursor().is_some() => {
+                    self.tell(&broken_sentence(&fault))?;
                 }
-                Ok(None) => return Ok(()),
-                Err(fault) => return Err(self.ended(fault, closing)),
+                Event::Disconnected(fault) => return Err(self.args.remote.failure(fault).into()),
+                Event::Connected => self.tell("connected again")?,
             }
-        }
-    }
-
-    /// The next response. What was printed is flushed before this waits.
-    async fn next(
-        &mut self,
-        stream: &mut Streaming<SubscribeResponse>,
-    ) -> io::Result<Result<Option<SubscribeResponse>, Fault>> {
-        let ready = tokio::select! {
-            biased;
-            response = stream.message() => Some(response),
-            () = future::ready(()) => None,
-        };
-        let response = match ready {
-            Some(response) => response,
-            None => {
-                self.out.flush()?;
-                stream.message().await
-            }
-        };
-        Ok(response.map_err(Fault::from))
-    }
-
-    fn print(&mut self, response: SubscribeResponse) -> io::Result<()> {
-        if let Some(gap) = &response.gap {
-            self.out.flush()?;
-            eprintln!("{}", gap_sentence(gap));
-        }
-        let last = response.messages.len().wrapping_sub(1);
-        for (at, message) in response.messages.iter().enumerate() {
-            let cursor = (at == last).then_some(response.cursor.as_str());
-            self.args.format.write(&mut self.out, message, cursor)?;
-        }
-        self.printed += response.messages.len() as u64;
-        if !response.cursor.is_empty() {
-            self.position = Position::AfterCursor(response.cursor);
         }
         Ok(())
     }
 
-    /// Whether a stream that failed can be opened again.
-    fn ended(&self, fault: Fault, closing: Option<Closing>) -> End {
-        let planned = closing.is_some();
-        let passing = fault.is_passing() || planned;
-        // Whoever asked to be cut when it lags is not to be connected again.
-        let cut = fault.reason.as_deref() == Some("SLOW_CONSUMER");
-        match self.args.reconnect && self.begun && passing && !cut {
-            true => {
-                let asked = closing.and_then(|closing| closing.reconnect_delay?.try_into().ok());
-                End::Broken(Broken { asked: asked.or(fault.retry_delay), fault })
-            }
-            false => End::Refused(fault),
-        }
-    }
-
-    /// Once for each time that it breaks, however long it takes to come back.
-    fn tell_broken(&mut self, fault: &Fault) {
-        if !self.told {
-            let why = match fault.reason.as_deref() {
-                // What the broker advises besides is what this command does.
-                Some("DRAINING") => "the broker is stopping".to_owned(),
-                _ => fault.to_string(),
-            };
-            eprintln!("disconnected: {why}; trying until a broker answers, to go on where it broke; Ctrl-C ends it");
-        }
-        self.told = true;
-    }
-
-    fn request(&self) -> SubscribeRequest {
-        let lag_policy = match self.args.lag {
-            Lag::CatchUp => v1::LagPolicy::CatchUp,
-            Lag::Skip => v1::LagPolicy::Skip,
-            Lag::Disconnect => v1::LagPolicy::Disconnect,
+    /// The next event. What was printed is flushed before this waits.
+    async fn next(&mut self) -> io::Result<Option<Result<Event, Fault>>> {
+        let ready = tokio::select! {
+            biased;
+            event = self.subscriber.next() => Some(event),
+            () = future::ready(()) => None,
         };
-        SubscribeRequest {
-            topics: self.args.patterns.clone(),
-            filter: self.args.filter.clone().unwrap_or_default(),
-            start: Some(StartPosition { position: Some(self.position.clone()) }),
-            heartbeat_interval: None,
-            max_messages: self.args.count.map_or(0, |count| count - self.printed),
-            stop_at_end: self.args.end,
-            lag_policy: lag_policy.into(),
-            namespace: self.args.tenant.namespace.clone(),
-            strict: self.args.strict,
+        match ready {
+            Some(event) => Ok(event),
+            None => {
+                self.out.flush()?;
+                Ok(self.subscriber.next().await)
+            }
         }
     }
+
+    fn print(&mut self, messages: &[Message], cursor: &str) -> io::Result<()> {
+        let last = messages.len() - 1;
+        for (at, message) in messages.iter().enumerate() {
+            self.args.format.write(&mut self.out, message, (at == last).then_some(cursor))?;
+        }
+        Ok(())
+    }
+
+    /// Tells the person something, behind what is printed already.
+    fn tell(&mut self, sentence: &str) -> io::Result<()> {
+        self.out.flush()?;
+        eprintln!("{sentence}");
+        Ok(())
+    }
+}
+
+impl Args {
+    fn subscriber(&self) -> Result<Subscriber, Failure> {
+        let lag_policy = match self.lag {
+            Lag::CatchUp => LagPolicy::CatchUp,
+            Lag::Skip => LagPolicy::Skip,
+            Lag::Disconnect => LagPolicy::Disconnect,
+        };
+        let position = match (self.last, self.last_per_topic) {
+            (Some(last), _) => Position::LastMessages(last),
+            (None, true) => Position::Preset(Preset::LastPerTopic.into()),
+            (None, false) => self.from.0.clone(),
+        };
+        let client = self.remote.client(&self.tenant)?;
+        let subscribe = client.subscribe(&self.patterns).from(position).lag_policy(lag_policy);
+        let subscribe = subscribe.filter(self.filter.clone().unwrap_or_default());
+        let subscribe = subscribe.max_messages(self.count.unwrap_or_default()).stop_at_end(self.end);
+        Ok(subscribe.strict(self.strict).start())
+    }
+}
+
+fn broken_sentence(fault: &Fault) -> String {
+    let why = match fault.reason.as_deref() {
+        // What the broker advises besides is what this command does.
+        Some("DRAINING") => "the broker is stopping".to_owned(),
+        _ => fault.to_string(),
+    };
+    format!("disconnected: {why}; trying until a broker answers, to go on where it broke; Ctrl-C ends it")
 }
 
 fn gap_sentence(gap: &Gap) -> String {

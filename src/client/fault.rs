@@ -58,7 +58,8 @@ impl Fault {
         Fault { fate: Fate::Refused, ..Fault::new(Code::InvalidArgument, message) }
     }
 
-    fn new(code: Code, message: String) -> Self {
+    /// Not said by the broker. Whether it acted is not known.
+    pub(super) fn new(code: Code, message: String) -> Self {
         Fault {
             code,
             reason: None,

@@ -1,126 +1,41 @@
-//! The way to a broker: a connection with the right settings, and refusals that a program can act on. Never imports the
-//! broker's own code.
+//! The Rust client. It connects and comes back by itself, publishes over one stream with many messages in flight, safely
+//! across broken connections, and follows topics from a position on. Never imports the broker's own code.
+//!
+//! ```no_run
+//! use tilde::client::{Client, Event, PublishRequest, Start};
+//!
+//! # async fn example() -> Result<(), tilde::client::Fault> {
+//! let client = Client::connect("http://127.0.0.1:7126").await?;
+//!
+//! let publisher = client.publisher();
+//! let published = publisher.publish(PublishRequest::text("orders/eu", r#"{"id":7}"#)).await?;
+//! println!("published as {:?}", published.sequence);
+//!
+//! let mut orders = client.subscribe(["orders/~"]).from(Start::Earliest).start();
+//! while let Some(event) = orders.next().await {
+//!     if let Event::Messages { messages, cursor } = event? {
+//!         println!("{} messages; resume after {cursor}", messages.len());
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod backoff;
+mod broken;
+pub mod endpoint;
 pub mod fault;
-
-use std::{future::Future, time::Duration};
+pub mod handle;
+pub mod message;
+pub mod publisher;
+pub mod subscriber;
 
 pub use backoff::Backoff;
+pub use endpoint::{ANSWER_BYTES, DEFAULT_URL, connect, full_url, within};
 pub use fault::{Fate, Fault};
+pub use handle::{Client, Options};
+pub use publisher::{Pending, Published, Publisher, PublisherOptions};
+pub use subscriber::{Event, Start, Subscribe, Subscriber};
+
+pub use crate::pb::v1::{Durability, Gap, LagPolicy, Message, PublishRequest};
 pub use tonic::transport::Channel;
-
-use http::Uri;
-use tokio::time;
-use tonic::{Request, Response, Status, transport::Endpoint};
-
-/// Where a broker listens if nobody says otherwise.
-pub const DEFAULT_URL: &str = "http://127.0.0.1:7126";
-
-/// Where a broker listens if a URL names no port.
-const DEFAULT_PORT: u16 = 7126;
-
-/// The largest answer that is taken. A broker sends at most 1 MiB, or one message, which can be set larger.
-pub const ANSWER_BYTES: usize = 8 << 20;
-
-/// Bytes that may be under way on one stream (2.5 times the throughput of HTTP/2's 64 KiB), and on all of a connection.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 8 << 20;
-
-/// How long a connection may take, and how soon a dead one is noticed.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Connects, and comes back by itself whenever a call finds the connection broken. `url` is written as [`full_url`]
-/// takes it.
-pub async fn connect(url: &str) -> Result<Channel, Fault> {
-    let endpoint = endpoint(url).map_err(Fault::invalid)?;
-    endpoint.connect().await.map_err(|error| Fault::unreachable(&error))
-}
-
-/// A broker's URL with all its parts: of `http://host:port` the scheme may be left out, and the port if it is 7126. The
-/// error says how to write it.
-pub fn full_url(text: &str) -> Result<String, String> {
-    let url = match text.contains("://") {
-        true => text.to_owned(),
-        false => format!("http://{text}"),
-    };
-    if !url.starts_with("http://") {
-        return Err(format!("{text:?} cannot be reached: only http:// is spoken"));
-    }
-    let wrong = || format!("{text:?} is no URL of a broker: write http://HOST:PORT");
-    let uri: Uri = url.parse().map_err(|_| wrong())?;
-    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return Err(wrong());
-    }
-    let (host, port) = host_and_port(&uri).ok_or_else(wrong)?;
-    Ok(format!("http://{host}:{port}"))
-}
-
-fn host_and_port(uri: &Uri) -> Option<(&str, u16)> {
-    let host = uri.host()?;
-    match uri.authority()?.as_str().strip_prefix(host)? {
-        "" => Some((host, DEFAULT_PORT)),
-        port => Some((host, port.strip_prefix(':')?.parse().ok()?)),
-    }
-}
-
-/// Makes a call that takes no longer than `limit`. The broker is told, so that it gives up too.
-pub async fn within<R, T, F>(limit: Duration, request: R, call: impl FnOnce(Request<R>) -> F) -> Result<T, Fault>
-where
-    F: Future<Output = Result<Response<T>, Status>>,
-{
-    let mut request = Request::new(request);
-    request.set_timeout(limit);
-    // The library's own timer runs only while there is a connection.
-    match time::timeout(limit, call(request)).await {
-        Ok(answer) => Ok(answer?.into_inner()),
-        Err(_) => Err(Fault::late()),
-    }
-}
-
-fn endpoint(url: &str) -> Result<Endpoint, String> {
-    let url = full_url(url)?;
-    let endpoint = Endpoint::from_shared(url).map_err(|error| error.to_string())?;
-    let agent = concat!("tilde/", env!("CARGO_PKG_VERSION"));
-    Ok(endpoint
-        .user_agent(agent)
-        .expect("the agent is plain ASCII")
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .keep_alive_while_idle(true))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_with_and_without_a_scheme() {
-        for good in ["http://127.0.0.1:7126", "127.0.0.1:7126", "localhost:7126", "http://[::1]:7126"] {
-            assert!(endpoint(good).is_ok(), "{good}");
-        }
-        for bad in ["", "https://x:1", "http://", "ftp://x", "a b", "http://a b:1", "x:70000", "x/y", "x?y", "u:p@x"] {
-            assert!(endpoint(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_url_without_a_port_means_the_port_of_a_broker() {
-        for (short, full) in [
-            ("broker", "http://broker:7126"),
-            ("http://broker", "http://broker:7126"),
-            ("http://broker/", "http://broker:7126"),
-            ("http://[::1]", "http://[::1]:7126"),
-            ("http://broker:80", "http://broker:80"),
-        ] {
-            assert_eq!(full_url(short).as_deref(), Ok(full));
-        }
-        assert_eq!(full_url("127.0.0.1").as_deref(), Ok(DEFAULT_URL));
-    }
-}

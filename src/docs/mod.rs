@@ -9,6 +9,11 @@ pub mod operating {}
 #[doc = include_str!("performance.md")]
 pub mod performance {}
 
+/// Its examples in Rust are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub mod readme {}
+
 /// What was decided, where it is hard to take back: a page each.
 pub mod decisions {
     #[doc = include_str!("decisions/0001-our-own-log.md")]

@@ -4,6 +4,7 @@
 
 mod broker;
 mod cli;
+mod client;
 mod clients;
 mod crash;
 mod durability;

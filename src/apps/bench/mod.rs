@@ -18,6 +18,7 @@ pub mod feed;
 pub mod frames;
 pub mod latencies;
 pub mod schedule;
+pub mod through;
 pub mod timed;
 pub mod window;
 
@@ -63,6 +64,7 @@ const EXAMPLES: &str = "\
 Examples:
   tilde bench publish                                 one stream, 1,024 in flight
   tilde bench publish --streams 8 --size 1KiB --for 10s
+  tilde bench publish --client                        the same through the Rust client
   tilde bench call-rate --connections 1 --in-flight 1
   tilde bench fanout --subscribers 1000 --connections 8
   tilde bench latency --rate 5000 --subscribers 10

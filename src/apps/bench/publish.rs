@@ -19,6 +19,7 @@ use super::{
     options::{self, Amount, Payload, Target},
     progress::Progress,
     report::Report,
+    through::{self, Through},
     usage::Usage,
     window::{self, Window},
 };
@@ -58,6 +59,11 @@ struct Parameters {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     topics: u32,
 
+    /// Publish through the Rust client, which makes each message and hands out each answer by itself, and chooses its
+    /// frames
+    #[arg(long, conflicts_with = "frame")]
+    client: bool,
+
     #[command(flatten)]
     #[serde(flatten)]
     payload: Payload,
@@ -65,6 +71,9 @@ struct Parameters {
 
 /// Runs it.
 pub async fn run(args: Args, target: Target) -> anyhow::Result<()> {
+    if args.parameters.client {
+        return through(args, target).await;
+    }
     let Parameters { in_flight, frame, streams, .. } = args.parameters;
     options::frame_fits(frame, in_flight, u64::MAX)?;
     let frames = Arc::new(Frames::new(&args.parameters.topics(), &args.parameters.payload));
@@ -90,6 +99,34 @@ pub async fn run(args: Args, target: Target) -> anyhow::Result<()> {
     let mut last = start;
     while let Some(received) = receiving.join_next().await {
         last = last.max(received.context("a task of the run failed")??);
+    }
+    drop(progress);
+    let used = Usage::ask(&target).await? - before;
+    let messages = answered.load(Relaxed);
+    Report::new("publish", args.parameters, messages, last - start, &latencies.lock(), used).print()
+}
+
+/// The same through the Rust client.
+async fn through(args: Args, target: Target) -> anyhow::Result<()> {
+    let Parameters { in_flight, streams, payload, .. } = args.parameters;
+    let (end, stopped) = (args.amount.end(), Arc::new(AtomicBool::new(false)));
+    let client = target.remote.client(&target.tenant)?;
+    let before = Usage::ask(&target).await?;
+    let start = Instant::now();
+    let answered = Arc::new(AtomicU64::new(0));
+    let progress = Progress::show(answered.clone(), end.count());
+    let latencies = Gathered::default();
+    let mut publishing = JoinSet::new();
+    through::stop_in_time(end, &stopped);
+    for n in 0..streams {
+        let messages = u32::try_from(in_flight).unwrap_or(u32::MAX);
+        let publisher = client.publisher_options().window(messages, u32::MAX / 8).start();
+        let through = Through::new(publisher, payload, args.parameters.topics(), in_flight);
+        publishing.spawn(through.run(end.share(n, streams), stopped.clone(), answered.clone(), latencies.clone()));
+    }
+    let mut last = start;
+    while let Some(published) = publishing.join_next().await {
+        last = last.max(published.context("a task of the run failed")??);
     }
     drop(progress);
     let used = Usage::ask(&target).await? - before;

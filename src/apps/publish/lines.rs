@@ -1,5 +1,5 @@
-//! Each line of standard input as a message, byte for byte, as soon as it comes. One batch is under way at a time, so
-//! that the lines keep their order; what is read meanwhile makes the next.
+//! Each line of standard input as a message, byte for byte, as soon as it comes. Many are under way on one stream, which
+//! keeps their order and sends again what a broken connection leaves in doubt.
 
 use std::{
     collections::VecDeque,
@@ -9,25 +9,28 @@ use std::{
 
 use prost::Message;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     super::{
         failure::Failure,
         output::{self, Format},
+        remote::Remote,
     },
     Args, PAYLOAD_BYTES, Retry, payload,
 };
 use crate::{
-    client::{self, Channel, Fate, Fault},
-    pb::v1::{
-        BatchPublishRequest, PublishRequest, PublishResult, broker_client::BrokerClient, publish_result::Result as Kind,
-    },
+    client::{Fate, Fault, Pending, PublishRequest, Published, Publisher},
+    units::Span,
 };
 
-/// What one call takes at most: messages by contract, bytes so that an answer does not take long.
+/// What is taken from standard input at a time.
 const BATCH_MESSAGES: usize = 1_000;
 const BATCH_BYTES: usize = 1 << 20;
+
+/// Lines that are under way before the first of them must be answered. So many can be published after one that is
+/// refused.
+const UNDER_WAY: usize = 1_000;
 
 /// Bytes read at a time, and how many such reads may wait.
 const READ_BYTES: usize = 64 << 10;
@@ -38,29 +41,21 @@ const PROGRESS_LINES: u64 = 100_000;
 
 /// Publishes all of standard input.
 pub async fn publish(args: &Args) -> anyhow::Result<()> {
-    let mut retry = Retry::new(args.retry_for.0, false);
-    let client = args.connect(&mut retry).await?;
-    retry.reset();
-    let mut publisher = Publisher { args, client, template: args.request(), retry, tally: Tally::default() };
-    let mut lines = Lines::read(io::stdin(), publisher.template.encoded_len());
-    let progress = io::stderr().is_terminal() && !io::stdin().is_terminal();
-    loop {
-        let batch = match lines.batch().await {
-            Ok(batch) if batch.is_empty() => break,
-            Ok(batch) => batch,
-            Err(error) => return Err(Failure::new(format!("{error}\n{}", publisher.tally)).into()),
-        };
-        if let Err(missing) = publisher.publish(batch).await {
-            return Err(publisher.tally.failure(&missing, args).into());
-        }
-        if progress && publisher.tally.published / PROGRESS_LINES > publisher.tally.told {
-            publisher.tally.told = publisher.tally.published / PROGRESS_LINES;
-            eprint!("\r{} lines", publisher.tally.published);
-        }
-    }
-    let tally = publisher.tally;
+    // Nothing is read before somebody is there to take it.
+    args.connect(&mut Retry::new(args.retry_for.0, false)).await?;
+    let publisher = args.publisher()?;
+    tell_trouble(publisher.trouble(), args);
+    let mut work = Work { publisher, template: args.request(), pending: VecDeque::new(), tally: Tally::default() };
+    let lines = Lines::read(io::stdin(), work.template.encoded_len());
+    let missing = work.publish(lines).await;
+    let Work { tally, .. } = work;
     if tally.told > 0 {
         eprintln!();
+    }
+    match missing {
+        Ok(None) => {}
+        Ok(Some(missing)) => return Err(tally.failure(&missing, args).into()),
+        Err(error) => return Err(Failure::new(format!("{error}\n{tally}")).into()),
     }
     match args.format {
         Format::Text => output::line(format!("{} {tally}", args.topic))?,
@@ -69,13 +64,100 @@ pub async fn publish(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends batches, one after the other.
-struct Publisher<'a> {
-    args: &'a Args,
-    client: BrokerClient<Channel>,
+impl Args {
+    fn publisher(&self) -> Result<Publisher, Failure> {
+        let options = self.remote.client(&self.tenant)?.publisher_options();
+        Ok(options.patience(self.timeout.0.max(self.retry_for.0)).trouble_limit(self.retry_for.0).start())
+    }
+}
+
+/// Says on standard error whenever publishing begins to wait.
+fn tell_trouble(mut trouble: watch::Receiver<Option<Fault>>, args: &Args) {
+    let (remote, limit) = (args.remote.clone(), args.retry_for.0);
+    if limit.is_zero() {
+        return;
+    }
+    tokio::spawn(async move {
+        while let Ok(fault) = trouble.wait_for(Option::is_some).await.map(|fault| fault.clone()) {
+            eprintln!("waiting for up to {}: {}", Span(limit), said(&remote, fault));
+            if trouble.wait_for(Option::is_none).await.is_err() {
+                break;
+            }
+        }
+    });
+}
+
+fn said(remote: &Remote, fault: Option<Fault>) -> String {
+    fault.map(|fault| remote.failure(fault).to_string()).unwrap_or_default()
+}
+
+/// Lines on their way.
+struct Work {
+    publisher: Publisher,
     template: PublishRequest,
-    retry: Retry,
+    /// With their numbers, oldest first.
+    pending: VecDeque<(u64, Pending)>,
     tally: Tally,
+}
+
+impl Work {
+    /// Publishes lines to their end, or until one is not published. The error is that of reading them.
+    async fn publish(&mut self, mut lines: Lines) -> Result<Option<Missing>, String> {
+        let progress = io::stderr().is_terminal() && !io::stdin().is_terminal();
+        let mut missing = None;
+        let end = loop {
+            tokio::select! {
+                biased;
+                batch = lines.batch() => match batch {
+                    Ok(batch) if batch.is_empty() => break Ok(()),
+                    Ok(batch) => self.send(batch, &mut missing).await,
+                    Err(error) => break Err(error),
+                },
+                (line, answer) = first(&mut self.pending), if !self.pending.is_empty() => {
+                    self.tally.take(line, answer, &mut missing);
+                }
+            }
+            self.answers(UNDER_WAY, &mut missing).await;
+            if missing.is_some() {
+                break Ok(());
+            }
+            if progress {
+                self.tally.tell();
+            }
+        };
+        self.answers(0, &mut missing).await;
+        if missing.is_some() {
+            return Ok(missing);
+        }
+        end.map(|()| None)
+    }
+
+    async fn send(&mut self, lines: Vec<Vec<u8>>, missing: &mut Option<Missing>) {
+        for line in lines {
+            self.tally.sent += 1;
+            let request = PublishRequest { payload: Some(payload(line)), ..self.template.clone() };
+            match self.publisher.send(request).await {
+                Ok(pending) => self.pending.push_back((self.tally.sent, pending)),
+                Err(fault) => return self.tally.take(self.tally.sent, Err(fault), missing),
+            }
+        }
+    }
+
+    /// Waits until no more than so many lines are under way.
+    async fn answers(&mut self, most: usize, missing: &mut Option<Missing>) {
+        while self.pending.len() > most {
+            let (line, answer) = first(&mut self.pending).await;
+            self.tally.take(line, answer, missing);
+        }
+    }
+}
+
+/// What became of the oldest line. Dropped before it ends it changes nothing.
+async fn first(pending: &mut VecDeque<(u64, Pending)>) -> (u64, Result<Published, Fault>) {
+    let Some((line, answer)) = pending.front_mut() else { return std::future::pending().await };
+    let told = (*line, answer.await);
+    pending.pop_front();
+    told
 }
 
 /// Lines that the broker did not say it has published, counted from 1, and why.
@@ -106,68 +188,6 @@ impl Missing {
             (self.line, self.fault) = (line, fault);
         }
     }
-
-    fn has(&self, line: u64) -> bool {
-        self.refused.binary_search(&line).is_ok() || self.unsure.binary_search(&line).is_ok()
-    }
-}
-
-impl Publisher<'_> {
-    /// Publishes lines. What the broker could not take yet is sent again, after the rest of its batch.
-    async fn publish(&mut self, lines: Vec<Vec<u8>>) -> Result<(), Missing> {
-        let mut waiting: Vec<(u64, PublishRequest)> = Vec::with_capacity(lines.len());
-        for line in lines {
-            self.tally.sent += 1;
-            waiting.push((self.tally.sent, PublishRequest { payload: Some(payload(line)), ..self.template.clone() }));
-        }
-        loop {
-            let missing = match self.call(&waiting).await {
-                Ok(results) => self.take(&waiting, results),
-                Err(fault) => gather(waiting.iter().map(|&(line, _)| (line, fault.clone()))),
-            };
-            let Some(missing) = missing else { return Ok(()) };
-            if !self.retry.again(&missing.fault, &self.args.remote).await {
-                return Err(missing);
-            }
-            waiting.retain(|&(line, _)| missing.has(line));
-        }
-    }
-
-    async fn call(&mut self, waiting: &[(u64, PublishRequest)]) -> Result<Vec<PublishResult>, Fault> {
-        let requests = waiting.iter().map(|(_, request)| request.clone()).collect();
-        let batch = BatchPublishRequest { requests, atomic: false };
-        let answer = client::within(self.args.timeout.0, batch, |batch| self.client.batch_publish(batch)).await?;
-        Ok(answer.results)
-    }
-
-    /// Counts what was published. Returns what was not.
-    fn take(&mut self, waiting: &[(u64, PublishRequest)], results: Vec<PublishResult>) -> Option<Missing> {
-        let mut results = results.into_iter();
-        let mut faults = Vec::new();
-        for &(line, _) in waiting {
-            match results.next().and_then(|result| result.result) {
-                Some(Kind::Published(published)) => {
-                    self.tally.count(published.sequence);
-                    self.retry.reset();
-                }
-                Some(Kind::Error(error)) => faults.push((line, Fault::from(error))),
-                None => {
-                    let silent = tonic::Status::unknown("the broker's answer says nothing of this line");
-                    faults.push((line, Fault::from(silent)));
-                }
-            }
-        }
-        gather(faults)
-    }
-}
-
-/// All lines with a fault, if there are any.
-fn gather(faults: impl IntoIterator<Item = (u64, Fault)>) -> Option<Missing> {
-    let mut missing: Option<Missing> = None;
-    for (line, fault) in faults {
-        missing.get_or_insert_with(|| Missing::new(line, fault.clone())).add(line, fault);
-    }
-    missing
 }
 
 /// Which lines: `line 3`, `lines 3 to 5 and 9`.
@@ -203,12 +223,26 @@ struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, sequence: u64) {
-        if self.published == 0 {
-            self.first_sequence = sequence;
+    fn take(&mut self, line: u64, answer: Result<Published, Fault>, missing: &mut Option<Missing>) {
+        match answer {
+            Ok(published) => self.count(published.sequence),
+            Err(fault) => missing.get_or_insert_with(|| Missing::new(line, fault.clone())).add(line, fault),
         }
+    }
+
+    fn count(&mut self, sequence: Option<u64>) {
         self.published += 1;
-        self.last_sequence = self.last_sequence.max(sequence);
+        if let Some(sequence) = sequence {
+            self.first_sequence = if self.first_sequence == 0 { sequence } else { self.first_sequence };
+            self.last_sequence = self.last_sequence.max(sequence);
+        }
+    }
+
+    fn tell(&mut self) {
+        if self.published / PROGRESS_LINES > self.told {
+            self.told = self.published / PROGRESS_LINES;
+            eprint!("\r{} lines", self.published);
+        }
     }
 
     /// Says which lines are published, which are not, and of which nobody knows.
@@ -227,7 +261,7 @@ impl Tally {
             1 => String::new(),
             _ => format!("line {line}: "),
         };
-        // The broker takes each line of a batch by itself: those after one that it refuses are there too.
+        // The broker takes each line by itself: those that were under way behind one that it refuses are there too.
         let others = match self.published {
             0 => String::new(),
             _ => format!(", which is all others up to line {}", self.sent),
@@ -374,12 +408,15 @@ mod tests {
         let later = || fault(tonic::Code::ResourceExhausted, "RATE_LIMITED");
         let never = || fault(tonic::Code::InvalidArgument, "MESSAGE_INVALID");
         let unsure = || fault(tonic::Code::Unavailable, "STORAGE_FAILED");
-        let missing = gather([(3, later()), (4, never()), (5, later())]).unwrap();
+        let gather = |faults: [(u64, Fault); 3]| {
+            let (mut tally, mut missing) = (Tally::default(), None);
+            faults.into_iter().for_each(|(line, fault)| tally.take(line, Err(fault), &mut missing));
+            missing.unwrap()
+        };
+        let missing = gather([(3, later()), (4, never()), (5, later())]);
         assert_eq!((missing.line, missing.fault, missing.refused), (4, never(), vec![3, 4, 5]));
-        let missing = gather([(3, never()), (7, unsure()), (8, later())]).unwrap();
+        let missing = gather([(3, never()), (7, unsure()), (8, later())]);
         assert_eq!((missing.line, missing.refused.as_slice(), missing.unsure.as_slice()), (7, &[3, 8][..], &[7][..]));
-        assert!(missing.has(3) && missing.has(7) && !missing.has(4));
-        assert!(gather([]).is_none());
     }
 
     #[test]

@@ -44,8 +44,8 @@ pub struct Args {
     #[arg(long, value_name = "PATH", conflicts_with = "lines")]
     file: Option<PathBuf>,
 
-    /// Publish each line of standard input as a message, without its newline, as soon as it comes. They keep their order,
-    /// but for lines that the broker cannot take yet: those are sent again after the rest of their batch
+    /// Publish each line of standard input as a message, without its newline, as soon as it comes. Many are under way at
+    /// the same time, and they keep their order. The first that is refused ends it; those that were under way are told
     #[arg(long)]
     lines: bool,
 
@@ -78,11 +78,13 @@ pub struct Args {
     durability: Option<Durability>,
 
     /// How long to wait and try again while the broker cannot be reached, or says that it cannot take the message yet.
-    /// Only what cannot have been published already is tried again; with --id that is everything. 0s: fail at once
+    /// Only what cannot have been published already is tried again, or is known again by the broker: with --id or --lines
+    /// that is everything. 0s: fail at once
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     retry_for: Span,
 
-    /// How long a try may take. If there is no answer by then, nobody knows whether the message was published
+    /// How long a try may take. If there is no answer by then, nobody knows whether the message was published. With
+    /// --lines a line may take as long as --retry-for says, if that is longer
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = timeout)]
     timeout: Span,
 

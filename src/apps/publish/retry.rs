@@ -40,12 +40,6 @@ impl Retry {
         true
     }
 
-    /// Something was published: the patience is as before.
-    pub fn reset(&mut self) {
-        self.since = None;
-        self.backoff.reset();
-    }
-
     fn delay(&mut self, fault: &Fault) -> Option<Duration> {
         let waited = self.since.get_or_insert_with(Instant::now).elapsed();
         let safe = self.repeatable || fault.fate != Fate::Unknown;

@@ -51,13 +51,26 @@ fn publish_publishes_as_many_as_are_asked_for() {
 }
 
 #[test]
+fn publish_through_the_client_does_the_same() {
+    let broker = Tilde::start(&[]);
+    let args = ["publish", "--client", "--messages", "100", "--streams", "3", "--in-flight", "20", "--topics", "4"];
+    let line = bench(&broker, &args);
+    assert_eq!((&line["messages"], &line["streams"], &line["client"]), (&100.into(), &3.into(), &true.into()));
+    assert_eq!(kept(&broker, "bench/publish/~"), 100);
+    let line = bench(&broker, &["publish", "--client", "--for", "50ms", "--topic", "other", "--size", "1KiB"]);
+    assert_eq!(kept(&broker, "other"), line["messages"].as_u64().unwrap(), "all that was published was answered");
+}
+
+#[test]
 fn what_is_published_is_of_the_size_asked_for() {
     let broker = Tilde::in_memory();
-    bench(&broker, &["publish", "--messages", "2", "--size", "300", "--durability", "memory"]);
-    let args = ["subscribe", "bench/publish", "--from", "earliest", "--end", "--format", "raw"];
-    let payloads = broker.run(&args).ok();
-    assert_eq!(payloads.len(), 2 * 301);
-    assert_eq!(payloads[301..309], 1u64.to_le_bytes(), "the second message has the number 1");
+    for (topic, more) in [("bare", &[][..]), ("client", &["--client"])] {
+        let args = ["publish", "--messages", "2", "--size", "300", "--durability", "memory", "--topic", topic];
+        bench(&broker, &[&args, more].concat());
+        let payloads = broker.run(&["subscribe", topic, "--from", "earliest", "--end", "--format", "raw"]).ok();
+        assert_eq!(payloads.len(), 2 * 301);
+        assert_eq!(payloads[301..309], 1u64.to_le_bytes(), "the second message has the number 1");
+    }
 }
 
 #[test]

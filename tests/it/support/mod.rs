@@ -1,5 +1,9 @@
 //! Starts the real binary on a free port, and talks to it as a user does.
 
+pub mod dice;
+pub mod network;
+pub mod proxy;
+
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Read, Write},

@@ -1,0 +1,171 @@
+//! Cut off at random, at any byte, again and again.
+
+use std::{path::Path, sync::Arc};
+
+use tilde::client::{Event, Publisher};
+use tokio::sync::{mpsc, watch};
+
+use super::*;
+use crate::support::{
+    dice::{Dice, rounds},
+    network::BadNetwork,
+};
+
+/// Bytes between two cuts, at most: on the machine itself, and over a bad line.
+const FAST: u64 = 1 << 20;
+const SLOW: u64 = 64 << 10;
+
+/// How many answers may be waited for.
+const UNDER_WAY: usize = 50_000;
+
+/// Publishes 0, 1, 2, … at full speed until it is told to stop. Counts the answers, and answers with their sequences.
+async fn publish(publisher: Publisher, stop: watch::Receiver<bool>, answered: Arc<watch::Sender<u64>>) -> Vec<u64> {
+    let (send, mut pending) = mpsc::channel(UNDER_WAY);
+    let answers = tokio::spawn(async move {
+        let mut sequences = Vec::new();
+        while let Some(answer) = pending.recv().await {
+            let answer: tilde::client::Pending = answer;
+            let published = answer.await.unwrap_or_else(|fault| panic!("{}: {fault:?}", sequences.len()));
+            sequences.push(published.sequence.unwrap_or_default());
+            answered.send_replace(sequences.len() as u64);
+        }
+        sequences
+    });
+    let mut number = 0;
+    while !*stop.borrow() {
+        let pending = publisher.send(numbered(number)).await.unwrap();
+        send.send(pending).await.unwrap();
+        number += 1;
+    }
+    publisher.close().await;
+    drop(send);
+    answers.await.unwrap()
+}
+
+/// Waits until so many more are answered.
+async fn answers(answered: &watch::Sender<u64>, more: u64) {
+    let mut answered = answered.subscribe();
+    let enough = *answered.borrow() + more;
+    soon("publishing", answered.wait_for(|answered| *answered >= enough)).await.unwrap();
+}
+
+/// Cuts at any moment, or at any byte.
+async fn cut(proxy: &Proxy, dice: &mut Dice, answered: &watch::Sender<u64>, most: u64) {
+    if dice.hits(2) {
+        soon("a cut", proxy.cut_after(dice.roll(most))).await;
+    } else {
+        answers(answered, dice.roll(most >> 8)).await;
+        proxy.cut();
+    }
+}
+
+fn broker_at(directory: &Path, address: &str) -> Tilde {
+    Tilde::start_in(directory, &["--listen", address])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_publishes_every_number_once_and_in_order() {
+    let place = tempfile::tempdir().unwrap();
+    let broker = Tilde::start_in(place.path(), &[]);
+    let address = broker.url.trim_start_matches("http://").to_owned();
+    publish_through_cuts(
+        broker,
+        |broker| {
+            broker.kill();
+            broker_at(place.path(), &address)
+        },
+        FAST,
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_misses_nothing_and_gets_nothing_twice() {
+    follow_through_cuts(&Tilde::start(&[]), FAST).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_a_bad_line_both_hold_too() {
+    let network = BadNetwork::new();
+    let place = tempfile::tempdir().unwrap();
+    follow_through_cuts(&network.start(place.path()), SLOW).await;
+    let other = tempfile::tempdir().unwrap();
+    let kill = |broker: Tilde| {
+        broker.kill();
+        network.start(other.path())
+    };
+    publish_through_cuts(network.start(other.path()), kill, SLOW).await;
+}
+
+/// Publishes at full speed while the connection is cut again and again, and the broker sometimes killed.
+async fn publish_through_cuts(mut broker: Tilde, restart: impl Fn(Tilde) -> Tilde, most: u64) {
+    let mut dice = Dice::new();
+    let (proxy, through) = over(&broker).await;
+    let (stop, stopped) = watch::channel(false);
+    let answered = Arc::new(watch::Sender::new(0));
+    let publishing = tokio::spawn(publish(through.publisher(), stopped, answered.clone()));
+    for round in 1..=rounds(20, 1_000) {
+        cut(&proxy, &mut dice, &answered, most).await;
+        if round % 5 == 0 {
+            broker = restart(broker);
+        }
+    }
+    answers(&answered, 1).await;
+    stop.send_replace(true);
+    let sequences = soon("the end", publishing).await.unwrap();
+
+    let log = all(&client(&broker).await).await;
+    assert_eq!(log.len(), sequences.len());
+    for (at, ((number, place), told)) in log.into_iter().zip(sequences).enumerate() {
+        assert_eq!(number, at as u64);
+        // The broker may know that it has a message, and no longer where.
+        assert!(told == place || told == 0, "{number} lies at {place}, and {told} was told");
+    }
+}
+
+/// Follows what is published at full speed, while the connection is cut again and again.
+async fn follow_through_cuts(broker: &Tilde, most: u64) {
+    let mut dice = Dice::new();
+    let (proxy, through) = over(broker).await;
+    let mut subscriber = through.subscribe(["numbers"]).start();
+    arrived(&mut subscriber).await;
+
+    let (stop, stopped) = watch::channel(false);
+    let publishing = tokio::spawn(publish(client(broker).await.publisher(), stopped, Arc::new(watch::Sender::new(0))));
+    let received = Arc::new(watch::Sender::new(0));
+    let counted = received.clone();
+    // Ends when a number comes that says so: the last one is known when publishing has ended.
+    let (end, mut last) = watch::channel(None);
+    let reading = tokio::spawn(async move {
+        let (mut expected, mut breaks) = (0, 0);
+        loop {
+            tokio::select! {
+                event = subscriber.next() => match event {
+                    Some(Ok(Event::Messages { messages, .. })) => {
+                        for message in &messages {
+                            assert_eq!(number(message), expected);
+                            expected += 1;
+                        }
+                        counted.send_replace(expected);
+                    }
+                    Some(Ok(Event::Disconnected(_))) => breaks += 1,
+                    Some(Ok(Event::Connected | Event::CaughtUp)) => {}
+                    other => panic!("{other:?}"),
+                },
+                _ = last.changed() => {}
+            }
+            if last.borrow().is_some_and(|last: usize| last as u64 == expected) {
+                return breaks;
+            }
+        }
+    });
+    let rounds = rounds(20, 1_000);
+    for _ in 0..rounds {
+        cut(&proxy, &mut dice, &received, most).await;
+        answers(&received, 1).await;
+    }
+    stop.send_replace(true);
+    end.send_replace(Some(soon("publishing", publishing).await.unwrap().len()));
+    let breaks = soon("reading", reading).await.unwrap();
+    assert!(breaks >= rounds / 2, "it was cut {rounds} times, and noticed {breaks}");
+}
