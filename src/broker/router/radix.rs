@@ -9,13 +9,15 @@ pub struct Radix<V> {
 struct Node<V> {
     label: Box<[u8]>,
     value: Option<V>,
-    // Sorted by the first byte of their labels, in which they all differ.
+    // The first bytes of the children's labels, in which they all differ; sorted, as are the children. By themselves, so
+    // that looking for one touches no other child.
+    firsts: Vec<u8>,
     children: Vec<Node<V>>,
 }
 
 impl<V> Default for Radix<V> {
     fn default() -> Self {
-        Radix { root: Node { label: Box::default(), value: None, children: Vec::new() } }
+        Radix { root: Node::leaf(&[]) }
     }
 }
 
@@ -28,7 +30,8 @@ impl<V: Default> Radix<V> {
             let at = match node.child(rest[0]) {
                 Ok(at) => at,
                 Err(at) => {
-                    node.children.insert(at, Node { label: rest.into(), value: None, children: Vec::new() });
+                    node.firsts.insert(at, rest[0]);
+                    node.children.insert(at, Node::leaf(rest));
                     at
                 }
             };
@@ -72,9 +75,14 @@ impl<V> Radix<V> {
 }
 
 impl<V> Node<V> {
+    /// Without value and children.
+    fn leaf(label: &[u8]) -> Self {
+        Node { label: label.into(), value: None, firsts: Vec::new(), children: Vec::new() }
+    }
+
     /// The child whose label begins so, or where it would be.
     fn child(&self, byte: u8) -> Result<usize, usize> {
-        self.children.binary_search_by_key(&byte, |child| child.label[0])
+        self.firsts.binary_search(&byte)
     }
 
     /// Puts a node between this one's parent and what it was; its label has `length` bytes.
@@ -82,9 +90,11 @@ impl<V> Node<V> {
         let lower = Node {
             label: self.label[length..].into(),
             value: self.value.take(),
+            firsts: std::mem::take(&mut self.firsts),
             children: std::mem::take(&mut self.children),
         };
         self.label = self.label[..length].into();
+        self.firsts = vec![lower.label[0]];
         self.children = vec![lower];
     }
 
@@ -97,7 +107,10 @@ impl<V> Node<V> {
         let value = child.remove(rest)?;
         if child.value.is_none() {
             match child.children.len() {
-                0 => drop(self.children.remove(at)),
+                0 => {
+                    self.firsts.remove(at);
+                    self.children.remove(at);
+                }
                 1 => child.merge(),
                 _ => {}
             }
@@ -110,6 +123,7 @@ impl<V> Node<V> {
         let Some(only) = self.children.pop() else { return };
         self.label = [&*self.label, &*only.label].concat().into();
         self.value = only.value;
+        self.firsts = only.firsts;
         self.children = only.children;
     }
 }
@@ -132,7 +146,8 @@ mod tests {
                 assert!(!child.label.is_empty() && (child.value.is_some() || child.children.len() >= 2));
                 child.check();
             }
-            assert!(self.children.windows(2).all(|pair| pair[0].label[0] < pair[1].label[0]));
+            assert!(self.firsts.is_sorted_by(|a, b| a < b));
+            assert!(self.firsts.iter().eq(self.children.iter().map(|child| &child.label[0])));
         }
     }
 
