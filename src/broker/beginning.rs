@@ -14,9 +14,12 @@ use crate::{
     model::{Error, PatternSet, Position, Reason, Result, Sequence, limits},
 };
 
-/// Searches that may be under way at the same time, over all namespaces: each goes through the log, and remembers what
-/// it has found. Others wait.
-pub const SEARCHES: usize = 4;
+/// Steps of searches that are taken at the same time, over all namespaces. Searches take turns, so that a long one keeps
+/// nobody waiting.
+pub const STEPS: usize = 4;
+/// Searches for the newest of each topic that may be under way at the same time: each remembers some MiB of topics.
+/// Others wait.
+pub const TOPIC_SEARCHES: usize = 16;
 
 /// What a stream wants of its beginning.
 pub struct Request<'a> {
@@ -68,7 +71,7 @@ impl Request<'_> {
                  or begin elsewhere",
                 limits::LAST_TOPICS
             );
-            return Err(Error::new(Reason::QuotaExceeded, message).field("topics").with("limit", limits::LAST_TOPICS));
+            return Err(Error::new(Reason::RequestInvalid, message).field("topics").with("limit", limits::LAST_TOPICS));
         }
         if found.is_empty() {
             return Ok(None);
@@ -84,11 +87,15 @@ impl Request<'_> {
 
     /// Searches from the end of `bounds` back, step by step: whoever leaves ends it.
     async fn look_back(&self, wanted: Wanted, place: &Place, bounds: &Bounds, broker: &Shared) -> Result<LookBack> {
-        let _turn = broker.searches.acquire().await.expect("nobody closes it");
+        let _memory = match wanted {
+            Wanted::Last(_) => None,
+            Wanted::OfEachTopic(_) => Some(broker.topic_searches.acquire().await.expect("nobody closes it")),
+        };
         let now = broker.clock.now();
         let mut search = LookBack::new(self.patterns.clone(), wanted, bounds.end, now);
         search.filter = self.filter.clone();
         while !search.done {
+            let _turn = broker.steps.acquire().await.expect("nobody closes it");
             search = place.log.look_back(search).await?;
         }
         Ok(search)

@@ -278,7 +278,7 @@ impl LiveStream {
                 };
                 self.reading = Some(Box::pin(async move {
                     let (patterns, filter) = (&patterns, filter.as_ref());
-                    log.read(Query { from, through, patterns, filter, max_messages, max_bytes, now }).await
+                    log.read(Query { from, through, patterns, guide: None, filter, max_messages, max_bytes, now }).await
                 }));
                 Ok(None)
             }
@@ -412,6 +412,7 @@ impl LiveStream {
             from: self.next,
             through,
             patterns: self.seat.patterns(),
+            guide: Some(&self.seat),
             filter,
             max_messages,
             max_bytes: config.response_bytes,

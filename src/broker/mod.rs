@@ -100,8 +100,10 @@ struct Shared {
     // The broker drains, and all that it had taken is stored: nothing more will come.
     settled: AtomicBool,
     streams: AtomicUsize,
-    // One permit a search for a beginning.
-    searches: Semaphore,
+    // One permit a step of a search for a beginning.
+    steps: Semaphore,
+    // One permit a search that remembers topics.
+    topic_searches: Semaphore,
     // One permit a byte.
     snapshots: Arc<Semaphore>,
     // Told when the last stream of a draining broker has gone.
@@ -120,7 +122,8 @@ impl Broker {
         let pending_bytes = u32::try_from(config.pending_bytes).unwrap_or(u32::MAX).max(1);
         let shared = Shared {
             clock,
-            searches: Semaphore::new(beginning::SEARCHES),
+            steps: Semaphore::new(beginning::STEPS),
+            topic_searches: Semaphore::new(beginning::TOPIC_SEARCHES),
             snapshots: Arc::new(Semaphore::new(config.snapshot_bytes)),
             config,
             deadline: OnceLock::new(),

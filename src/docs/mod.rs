@@ -34,6 +34,9 @@ pub mod decisions {
     #[doc = include_str!("decisions/0006-subscribe-has-a-body-of-its-own.md")]
     pub mod d0006 {}
 
+    #[doc = include_str!("decisions/0007-filters.md")]
+    pub mod d0007 {}
+
     #[doc = include_str!("decisions/0008-numbers-lie-behind-the-records.md")]
     pub mod d0008 {}
 }

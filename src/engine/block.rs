@@ -1,6 +1,6 @@
 //! A committed run of records in memory, indexed by topic. Immutable; shared by all who read it.
 
-use std::{collections::HashMap, ops::Range};
+use std::{collections::HashMap, ops::Range, sync::OnceLock};
 
 use bytes::Bytes;
 
@@ -21,6 +21,34 @@ pub struct Block {
     last_time: Timestamp,
     has_reserved: bool,
     has_expiring: bool,
+    // Made when it is first asked for.
+    by_topic: OnceLock<ByTopic>,
+}
+
+/// The rows of each topic.
+#[derive(Debug)]
+struct ByTopic {
+    // Where each topic's rows begin, and behind the last one where they end.
+    starts: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+impl ByTopic {
+    /// Sorted by counting.
+    fn of(block: &Block) -> Self {
+        let mut starts = vec![0; block.topics.len() + 1];
+        block.topic_of.iter().for_each(|topic| starts[*topic as usize + 1] += 1);
+        for topic in 0..block.topics.len() {
+            starts[topic + 1] += starts[topic];
+        }
+        let (mut places, mut rows) = (starts.clone(), vec![0; block.topic_of.len()]);
+        for (row, topic) in (0..).zip(&block.topic_of) {
+            let place = &mut places[*topic as usize];
+            rows[*place as usize] = row;
+            *place += 1;
+        }
+        ByTopic { starts, rows }
+    }
 }
 
 impl Block {
@@ -36,6 +64,7 @@ impl Block {
             last_time: Timestamp::EPOCH,
             has_reserved: false,
             has_expiring,
+            by_topic: OnceLock::new(),
             records: Bytes::new(),
         };
         let mut known: HashMap<&str, u32> = HashMap::new();
@@ -120,14 +149,20 @@ impl Block {
         (self.has_expiring && expired()) || marks.hide(self.first.plus(at as u64), topic)
     }
 
+    /// Whether all its topics are the broker's own.
+    pub fn is_reserved(&self) -> bool {
+        self.has_reserved && self.topics().all(topic::is_reserved)
+    }
+
     /// Bytes of its records.
     pub fn bytes(&self) -> usize {
         self.records.len()
     }
 
-    /// Bytes of memory that it holds.
+    /// Bytes of memory that it holds, or will.
     pub fn footprint(&self) -> usize {
-        size_of::<Self>() + self.records.len() + 8 * self.topics.len() + 4 * (self.starts.len() + self.topic_of.len())
+        let rows = 4 * (self.starts.len() + 2 * self.topic_of.len());
+        size_of::<Self>() + self.records.len() + 12 * self.topics.len() + rows
     }
 
     /// Adds to `page` what the query wants of this block, from `page.next` on. Answers whether the page has room for
@@ -140,12 +175,10 @@ impl Block {
             return true;
         }
         let plain = !self.has_expiring && marks.end_before(self.first);
-        let next = match query.filter {
-            Some(filter) => self.select_filtered(query, &**filter, marks, begin..stop, page),
-            None if plain && query.patterns.wants_all() && !self.has_reserved => {
-                self.select_run(query, begin, stop, page)
-            }
-            None => self.select_each(query, marks, begin, stop, page),
+        let whole = plain && query.filter.is_none() && query.patterns.wants_all() && !self.has_reserved;
+        let next = match whole {
+            true => self.select_run(query, begin, stop, page),
+            false => self.select_some(query, marks, begin..stop, page),
         };
         page.next = self.first.plus(next as u64);
         next == stop
@@ -168,23 +201,53 @@ impl Block {
         begin + count
     }
 
-    /// Takes what matches, neighbours as one run. Returns the record to go on with.
-    fn select_each(&self, query: &Query<'_>, marks: &PurgeMarks, begin: usize, stop: usize, page: &mut Page) -> usize {
+    /// Takes what the patterns want of these rows, and the filter, if there is one.
+    fn select_some(&self, query: &Query<'_>, marks: &PurgeMarks, within: Range<usize>, page: &mut Page) -> usize {
+        if let Some(topics) = query.guide.and_then(|guide| guide.topics(self)) {
+            let rows = self.rows_of(&topics);
+            let rows = rows.into_iter().map(|at| at as usize).filter(|at| within.contains(at));
+            return self.select_rows(query, marks, rows, within.clone(), page);
+        }
         let mut wanted = vec![None; self.topics.len()];
-        let mut run = begin..begin;
-        for at in begin..stop {
-            let topic = self.topic_of[at] as usize;
-            let wants = *wanted[topic].get_or_insert_with(|| query.patterns.matches(self.name(self.topics[topic])));
-            if !wants || self.hides(at, query.now, marks) {
-                continue;
-            }
+        let wants = |at: &usize| {
+            let topic = self.topic_of(*at);
+            *wanted[topic].get_or_insert_with(|| query.patterns.matches(self.name(self.topics[topic])))
+        };
+        self.select_rows(query, marks, within.clone().filter(wants), within, page)
+    }
+
+    fn select_rows(
+        &self,
+        query: &Query<'_>,
+        marks: &PurgeMarks,
+        rows: impl Iterator<Item = usize>,
+        within: Range<usize>,
+        page: &mut Page,
+    ) -> usize {
+        let rows = rows.filter(|&at| !self.hides(at, query.now, marks));
+        match query.filter {
+            Some(filter) => self.select_filtered(query, &**filter, rows, within, page),
+            None => self.select_each(query, rows, within, page),
+        }
+    }
+
+    /// Takes these rows, neighbours as one run. Returns the record to go on with.
+    fn select_each(
+        &self,
+        query: &Query<'_>,
+        rows: impl Iterator<Item = usize>,
+        within: Range<usize>,
+        page: &mut Page,
+    ) -> usize {
+        let mut run = within.start..within.start;
+        for at in rows {
             if !self.extend(&mut run, at, query, page) {
                 self.push(page, run.start, run.end);
                 return at;
             }
         }
         self.push(page, run.start, run.end);
-        stop
+        within.end
     }
 
     /// As `select_each`, of what the filter takes: it is asked about some at a time.
@@ -192,26 +255,21 @@ impl Block {
         &self,
         query: &Query<'_>,
         filter: &dyn Filter,
-        marks: &PurgeMarks,
+        rows: impl Iterator<Item = usize>,
         within: Range<usize>,
         page: &mut Page,
     ) -> usize {
-        let mut wanted = vec![None; self.topics.len()];
-        let mut wants = |at: usize| {
-            let topic = self.topic_of(at);
-            *wanted[topic].get_or_insert_with(|| query.patterns.matches(self.name(self.topics[topic])))
-        };
+        let mut rows = rows.peekable();
         let mut run = within.start..within.start;
-        for group in within.start / GROUP..within.end.div_ceil(GROUP) {
-            let rows = (group * GROUP).max(within.start)..((group + 1) * GROUP).min(within.end);
-            let rows = rows.filter(|&at| wants(at) && !self.hides(at, query.now, marks));
-            let mut rows = rows.fold(0, |rows, at| rows | 1 << (at % GROUP));
-            if rows != 0 {
-                rows = filter.choose(self, group, rows);
+        while let Some(group) = rows.peek().map(|at| at / GROUP) {
+            let mut asked = 0;
+            while let Some(at) = rows.next_if(|at| at / GROUP == group) {
+                asked |= 1 << (at % GROUP);
             }
-            while rows != 0 {
-                let at = group * GROUP + rows.trailing_zeros() as usize;
-                rows &= rows - 1;
+            let mut taken = filter.choose(self, group, asked);
+            while taken != 0 {
+                let at = group * GROUP + taken.trailing_zeros() as usize;
+                taken &= taken - 1;
                 if !self.extend(&mut run, at, query, page) {
                     self.push(page, run.start, run.end);
                     return at;
@@ -220,6 +278,15 @@ impl Block {
         }
         self.push(page, run.start, run.end);
         within.end
+    }
+
+    /// The rows of some topics, rising.
+    fn rows_of(&self, topics: &[u32]) -> Vec<u32> {
+        let ByTopic { starts, rows } = self.by_topic.get_or_init(|| ByTopic::of(self));
+        let of = |topic: &u32| &rows[starts[*topic as usize] as usize..starts[*topic as usize + 1] as usize];
+        let mut all: Vec<u32> = topics.iter().flat_map(of).copied().collect();
+        all.sort_unstable();
+        all
     }
 
     /// Adds a record to the run that is gathered; one that is no neighbour ends it and begins the next. Answers false,

@@ -9,7 +9,7 @@ pub const GROUP: usize = 64;
 
 /// Positions that one reading of memory passes by at most if there is a filter: one that takes little would go through
 /// everything without a rest.
-pub const EFFORT: u64 = 16 << 10;
+pub const EFFORT: u64 = 4 << 10;
 
 /// Chooses among the records that a reader's patterns want.
 pub trait Filter: fmt::Debug + Send + Sync + 'static {

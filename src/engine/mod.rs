@@ -24,7 +24,7 @@ pub use batch::{Appended, Batch, Outcome, OutcomeRun, Outcomes, Receipt};
 pub use block::Block;
 pub use filter::Filter;
 pub use look_back::{LookBack, Wanted};
-pub use page::{Page, Query};
+pub use page::{Guide, Page, Query};
 pub use producers::{Numbered, Session};
 pub use state::{State, Value};
 pub use tail::{Follower, Tail};

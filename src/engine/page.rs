@@ -1,10 +1,10 @@
 //! What a reader asks for, and a page of it. Never knows where records lie.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Filter, filter::EFFORT};
+use super::{Block, Filter, filter::EFFORT};
 use crate::model::{Gap, PatternSet, Sequence, Timestamp};
 
 /// What a reader wants next.
@@ -16,6 +16,8 @@ pub struct Query<'a> {
     pub through: Sequence,
     /// The topics it wants.
     pub patterns: &'a Arc<PatternSet>,
+    /// Who knows beforehand which topics of a block are wanted, if anybody does.
+    pub guide: Option<&'a dyn Guide>,
     /// Which of their messages it wants; all if there is none.
     pub filter: Option<&'a Arc<dyn Filter>>,
     /// At most so many messages.
@@ -24,6 +26,13 @@ pub struct Query<'a> {
     pub max_bytes: usize,
     /// What has expired by then is left out.
     pub now: Timestamp,
+}
+
+/// Knows beforehand which topics of a block a reader's patterns want: where many readers want little of it each, none of
+/// them has to look.
+pub trait Guide: fmt::Debug + Send + Sync {
+    /// The topics, as the block counts them; rising, each once. None where it does not know.
+    fn topics(&self, block: &Block) -> Option<Vec<u32>>;
 }
 
 /// Records, in order, and where to go on.

@@ -13,6 +13,9 @@ use crate::model::Sequence;
 
 /// Is told of every committed block, in order, by whoever committed it: it must not block.
 pub trait Follower: Send + Sync {
+    /// `block` is the next that will be seen, and is not seen yet.
+    fn coming(&self, _block: &Block) {}
+
     /// `block` may be seen from now on.
     fn committed(&self, block: &Arc<Block>);
 }
@@ -61,6 +64,9 @@ impl Tail {
     /// Makes a block visible and tells the follower.
     pub fn commit(&self, block: impl Into<Arc<Block>>) {
         let block = block.into();
+        if let Some(follower) = self.follower.get() {
+            follower.coming(&block);
+        }
         self.shared.lock().blocks.push_back(block.clone());
         self.committed.store(block.last().0, Ordering::Release);
         self.budget.add(&self.shared, block.footprint());

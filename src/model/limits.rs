@@ -33,7 +33,7 @@ pub const FILTER_BYTES: usize = 4 << 10;
 /// Levels of a filter, one within the other.
 pub const FILTER_DEPTH: usize = 32;
 /// What one filter may ask of a message, in comparisons of two texts.
-pub const FILTER_COST: usize = 1_000;
+pub const FILTER_COST: usize = 512;
 /// The longest `ttl`.
 pub const TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The shortest and the longest interval between two heartbeats, and the one that is taken unasked.

@@ -8,4 +8,5 @@ mod live;
 mod namespaces;
 mod publish;
 mod race;
+mod routes;
 mod support;

@@ -133,6 +133,7 @@ impl Rig {
                 from,
                 through: Sequence::MAX,
                 patterns: &patterns,
+                guide: None,
                 filter: None,
                 max_messages: 7,
                 max_bytes: 3000,

@@ -36,8 +36,8 @@ use crate::{
 /// Publish over one stream, and receive over many
 ///
 /// Every stream receives every message, unless --apart gives each stream patterns of its own: then each message goes to
-/// one. Prints the deliveries a second, how many messages a second were published (`published_rate`), and how long the
-/// publisher's answers took. Every stream must receive exactly what it should.
+/// one. Prints the deliveries (`messages`, and `rate` a second), how many messages a second were published
+/// (`published_rate`), and how long the publisher's answers took. Every stream must receive exactly what it should.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     #[command(flatten)]

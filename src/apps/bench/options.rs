@@ -18,7 +18,7 @@ use crate::{
 #[derive(clap::Args, Clone, Debug)]
 pub struct Target {
     /// Threads of this client; it shares the machine with a broker on it, so fewer are often faster
-    #[arg(long, value_name = "N", default_value_t = 1, global = true)]
+    #[arg(long, value_name = "N", default_value_t = 1, global = true, display_order = 900)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub threads: u16,
 

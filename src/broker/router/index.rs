@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use super::radix::Radix;
-use crate::model::{Pattern, topic};
+use super::{radix::Radix, routes::Routes};
+use crate::model::{Pattern, Sequence, topic};
 
 /// Names a stream; small, and used again when the stream has gone.
 pub type Slot = u32;
@@ -24,6 +24,8 @@ pub struct Index {
 struct Group {
     slots: Vec<Slot>,
     seen: u64,
+    // Counts the groups of one visit, where they are told apart.
+    number: u32,
 }
 
 impl Index {
@@ -82,6 +84,47 @@ impl Index {
     }
 }
 
+impl Index {
+    /// Which streams want which of a block's topics, but for those that want everything. None if that is more than `most`
+    /// pairs: then looking for them costs more than it saves.
+    pub fn routes<'a>(
+        &mut self,
+        first: Sequence,
+        topics: impl Iterator<Item = &'a str>,
+        most: usize,
+    ) -> Option<Routes> {
+        self.visit += 1;
+        let visit = self.visit;
+        let (mut slots, mut pairs, mut groups) = (Vec::new(), Vec::new(), 0);
+        for (topic, name) in (0..).zip(topics) {
+            let mut found = |group: &mut Group| {
+                if group.seen != visit {
+                    (group.seen, group.number) = (visit, groups);
+                    groups += 1;
+                    slots.extend(group.slots.iter().map(|slot| (*slot, group.number)));
+                }
+                pairs.push((group.number, topic));
+            };
+            self.exact.get_mut(name).map(&mut found);
+            self.prefixes.walk(name.as_bytes(), found);
+            if slots.len() + pairs.len() > most {
+                return None;
+            }
+        }
+        Some(Routes::new(first, groups, slots, &pairs))
+    }
+
+    /// The streams that want everything.
+    pub fn wanting_all(&self) -> &[Slot] {
+        &self.all.slots
+    }
+
+    /// Whether all streams want everything.
+    pub fn is_plain(&self) -> bool {
+        self.exact.is_empty() && self.prefixes.is_empty()
+    }
+}
+
 impl Group {
     fn insert(&mut self, slot: Slot) {
         if let Err(at) = self.slots.binary_search(&slot) {
@@ -137,6 +180,17 @@ mod tests {
                 let mut expected: Vec<_> = wanted.map(|(_, slot)| *slot).collect();
                 expected.sort_unstable();
                 prop_assert_eq!(found, expected);
+
+                let routes = index.routes(Sequence(7), topics.iter().map(String::as_str), usize::MAX).unwrap();
+                for slot in 0..6 {
+                    let wants = |topic: &str| naive.iter().any(|(pattern, other)| {
+                        *other == slot && *pattern != Pattern::Prefix("".into()) && pattern.matches(topic)
+                    });
+                    let expected: Vec<u32> = (0..).zip(&topics).filter(|(_, topic)| wants(topic)).map(|(at, _)| at).collect();
+                    prop_assert_eq!(routes.topics(slot), expected);
+                }
+                let none = index.routes(Sequence(7), topics.iter().map(String::as_str), 0);
+                prop_assert!(none.is_none_or(|routes| routes.slots().count() == 0));
             }
         }
     }

@@ -4,21 +4,32 @@
 //! A stream that has read everything parks its [`Seat`]. A block that holds one of its topics calls it, once, and
 //! tells it where that block begins: all blocks between its parking and that one held nothing for it, so it goes on
 //! there. A stream is not called for a block without its topics, however many there are, nor does it read them.
+//!
+//! Of a block with many topics the router also remembers, for a while, who wants which of them: so that a hundred streams
+//! do not look each at all of it.
 
 pub mod index;
 mod radix;
+mod routes;
 
-use std::sync::{
-    Arc, Mutex, MutexGuard,
-    atomic::{AtomicU64, Ordering, fence},
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering, fence},
+    },
 };
 
 use atomic_waker::AtomicWaker;
 use tokio::runtime::Handle;
 
-use self::index::{Index, Slot};
+use self::{
+    index::{Index, Slot},
+    routes::Routes,
+};
 use crate::{
-    engine::{Block, Follower},
+    engine::{Block, Follower, Guide},
     model::{PatternSet, Sequence},
 };
 
@@ -26,12 +37,21 @@ use crate::{
 /// (tens of them); more are handed to one task, which wakes them on a worker, where it is a push to a local queue.
 const WOKEN_HERE: usize = 4;
 
+/// A block with fewer topics has no routes: its streams find what they want as fast by themselves.
+const ROUTED_TOPICS: usize = 16;
+/// Pairs of streams and topics that the routes of a block hold, for each of its topics. Beyond, there are none.
+const ROUTED_PAIRS: usize = 16;
+/// Memory for the routes of a namespace's newest blocks.
+const ROUTES_BYTES: usize = 4 << 20;
+
 /// The streams of one namespace.
 pub struct Router {
     runtime: Handle,
     // Every block up to here has been looked at, and whom it concerns was called.
     routed: AtomicU64,
     table: Mutex<Table>,
+    // Of the newest blocks that have any.
+    routes: Mutex<Kept>,
 }
 
 #[derive(Default)]
@@ -39,12 +59,23 @@ struct Table {
     index: Index,
     seats: Vec<Option<Arc<Seat>>>,
     free: Vec<Slot>,
+    // Counts the streams that came and went.
+    changes: u64,
+    // The last sequence that was looked for routes, and what they were made of: None if there are none.
+    seen: Sequence,
+    coming: Option<(u64, Arc<Routes>)>,
+}
+
+#[derive(Default)]
+struct Kept {
+    routes: VecDeque<Arc<Routes>>,
+    bytes: usize,
 }
 
 impl Router {
     /// One without streams, for a log whose committed end is `end`.
     pub fn new(end: Sequence, runtime: Handle) -> Self {
-        Router { runtime, routed: AtomicU64::new(end.0), table: Mutex::default() }
+        Router { runtime, routed: AtomicU64::new(end.0), table: Mutex::default(), routes: Mutex::default() }
     }
 
     /// Gives a stream its seat. It is given back when the registration is dropped.
@@ -57,8 +88,10 @@ impl Router {
         });
         table.seats[slot as usize] = Some(seat.clone());
         patterns.patterns().iter().for_each(|pattern| table.index.insert(pattern, slot));
+        table.changes += 1;
+        let since = table.seen;
         drop(table);
-        Registration { router: self.clone(), seat, slot, patterns }
+        Registration { router: self.clone(), seat, slot, since, patterns }
     }
 
     /// Wakes every stream, whatever it waits for.
@@ -67,25 +100,82 @@ impl Router {
         seats.iter().for_each(|seat| seat.waker.wake());
     }
 
+    /// The routes of a block, if it has any.
+    fn routes_of(&self, first: Sequence) -> Option<Arc<Routes>> {
+        let kept = self.kept();
+        let at = kept.routes.binary_search_by_key(&first, |routes| routes.first).ok()?;
+        Some(kept.routes[at].clone())
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.routes.lock().expect("nobody panics while holding the routes")
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().expect("nobody panics while holding the table")
     }
 }
 
+impl Kept {
+    fn push(&mut self, routes: Arc<Routes>) {
+        self.bytes += routes.footprint();
+        self.routes.push_back(routes);
+        while self.bytes > ROUTES_BYTES {
+            let Some(oldest) = self.routes.pop_front() else { break };
+            self.bytes -= oldest.footprint();
+        }
+    }
+}
+
+impl Table {
+    /// Looks for the routes of a block that nobody sees yet.
+    fn route(&mut self, block: &Block) -> Option<Arc<Routes>> {
+        self.seen = block.last();
+        self.coming = None;
+        let topics = block.topics();
+        let crowded = self.seats.len() > self.free.len() + 1 && !self.index.is_plain();
+        if topics.len() < ROUTED_TOPICS || !crowded {
+            return None;
+        }
+        let most = topics.len() * ROUTED_PAIRS;
+        let routes = Arc::new(self.index.routes(block.first(), topics, most)?);
+        self.coming = Some((self.changes, routes.clone()));
+        Some(routes)
+    }
+
+    /// Tells `found` which streams want anything of a block.
+    fn visit(&mut self, block: &Block, mut found: impl FnMut(&Arc<Seat>)) {
+        let Table { index, seats, changes, coming, .. } = self;
+        let mut found = |slot: Slot| found(seats[slot as usize].as_ref().expect("a slot in the index is taken"));
+        match coming.take().filter(|(made, routes)| made == changes && routes.first == block.first()) {
+            Some((_, routes)) => {
+                routes.slots().for_each(&mut found);
+                if !block.is_reserved() {
+                    index.wanting_all().iter().copied().for_each(found);
+                }
+            }
+            None => index.visit(block.topics(), found),
+        }
+    }
+}
+
 impl Follower for Router {
+    fn coming(&self, block: &Block) {
+        let routes = self.table().route(block);
+        if let Some(routes) = routes {
+            self.kept().push(routes);
+        }
+    }
+
     fn committed(&self, block: &Arc<Block>) {
         // Pairs with the fence in `Seat::park`: either that stream sees this block's end, or it is seen parked here.
         fence(Ordering::SeqCst);
         let mut called = Vec::new();
-        let mut table = self.table();
-        let Table { index, seats, .. } = &mut *table;
-        index.visit(block.topics(), |slot| {
-            let seat = seats[slot as usize].as_ref().expect("a slot in the index is taken");
+        self.table().visit(block, |seat| {
             if seat.call(block.first()) {
                 called.extend(seat.waker.take());
             }
         });
-        drop(table);
         self.routed.store(block.last().0, Ordering::Release);
         if called.len() <= WOKEN_HERE {
             called.into_iter().for_each(|waker| waker.wake());
@@ -122,7 +212,24 @@ pub struct Registration {
     router: Arc<Router>,
     seat: Arc<Seat>,
     slot: Slot,
+    // Of blocks up to here the routes know nothing of this stream.
+    since: Sequence,
     patterns: Arc<PatternSet>,
+}
+
+impl Guide for Registration {
+    fn topics(&self, block: &Block) -> Option<Vec<u32>> {
+        if block.first() <= self.since || self.patterns.wants_all() {
+            return None;
+        }
+        Some(self.router.routes_of(block.first())?.topics(self.slot))
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration").field("slot", &self.slot).field("patterns", &self.patterns).finish()
+    }
 }
 
 /// What became of a stream's seat since it was left.
@@ -178,6 +285,7 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let mut table = self.router.table();
         self.patterns.patterns().iter().for_each(|pattern| table.index.remove(pattern, self.slot));
+        table.changes += 1;
         table.seats[self.slot as usize] = None;
         table.free.push(self.slot);
     }

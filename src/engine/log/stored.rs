@@ -342,7 +342,7 @@ impl Log for StoredLog {
             let (max_messages, max_bytes) = (query.max_messages, query.max_bytes);
             self.blocking(move |log| {
                 let (patterns, filter) = (&patterns, filter.as_ref());
-                log.read_now(&Query { from, through, patterns, filter, max_messages, max_bytes, now })
+                log.read_now(&Query { from, through, patterns, guide: None, filter, max_messages, max_bytes, now })
             })
             .await
         })

@@ -108,7 +108,7 @@ impl Checker {
         if self.cost > limits::FILTER_COST {
             let message = format!(
                 "it asks for too much: at most {} comparisons, of which contains, size, and one field against another \
-                 count for 8 each",
+                 count for 16 each",
                 limits::FILTER_COST
             );
             return Err(Fault::new(at, message));

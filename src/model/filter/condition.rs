@@ -87,7 +87,7 @@ impl Question {
     /// What it costs to ask it, against comparing two texts: those cost more that go through all of a text.
     pub fn cost(&self) -> usize {
         match self {
-            Question::Text(_, Relation::Contains, _) | Question::Fields(..) | Question::Size(..) => 8,
+            Question::Text(_, Relation::Contains, _) | Question::Fields(..) | Question::Size(..) => 16,
             Question::Has(_) | Question::Text(..) | Question::Attributes(..) => 1,
         }
     }

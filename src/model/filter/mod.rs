@@ -1,6 +1,6 @@
 //! What a subscriber asks for beyond topics: a condition on each message, in a part of the Common Expression Language.
-//! In reading order: text becomes tokens ([`token`]), tokens a tree ([`syntax`]), the tree a condition whose types are
-//! right and whose cost is bounded ([`check`], [`condition`]), and any number of conditions one program that asks a
+//! In reading order: text becomes tokens (`token`), tokens a tree (`syntax`), the tree a condition whose types are
+//! right and whose cost is bounded (`check`, [`condition`]), and any number of conditions one program that asks a
 //! record for everything once ([`program`]). Pure.
 
 mod check;

@@ -94,14 +94,14 @@ fn encode(count: usize) -> Result<Vec<u8>> {
     for n in 0..count {
         let topic = Topic::parse(format!("team-{}/docs-{}/item", n % 40, n % 56))?;
         let mut message = Message::new(topic, Payload::Data(vec![7; 128].into()));
-        message.ordering_key = format!("key-{}", n % 48);
+        message.ordering_key = format!("key-{}", n % 48).into();
         let attributes = [
             ("type", format!("type-{}", n % 104)),
             ("important", (n % 3 == 0).to_string()),
             ("ce-source", format!("source-{}", n % 64)),
             ("region", format!("region-{}", n % 5)),
         ];
-        message.attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        message.attributes = attributes.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let start = bytes.len();
         message.encode(limits::MESSAGE_BYTES, &mut bytes)?;
         Stamp::new(Timestamp::EPOCH).put(&mut bytes[start..], Sequence(n as u64 + 1));

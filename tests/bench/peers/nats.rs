@@ -1,8 +1,11 @@
 //! NATS, with its stream store or without. <https://docs.nats.io/reference/reference-protocols/nats-protocol>
 
+use std::collections::VecDeque;
+
 use anyhow::{Context, Result, bail, ensure};
 use bytes::BytesMut;
 use serde_json::{Value, json};
+use tilde::clock::{Clock, SystemClock};
 
 use super::{
     link::{Dial, Link, Reader, forget, number},
@@ -12,8 +15,6 @@ use super::{
 
 const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"name\":\"tilde-bench\"}\r\nPING\r\n";
 const STREAM: &str = "BENCH";
-/// Where answers to publishes come.
-const INBOX: &str = "_INBOX.acks";
 
 /// NATS.
 pub struct Nats {
@@ -65,10 +66,11 @@ impl System for Nats {
 
     fn publisher(&self) -> Result<(Link, Publish)> {
         let mut dial = self.dial()?;
-        if self.stored {
-            dial.send(format!("SUB {INBOX} 1\r\n"))?;
+        let inbox = self.stored.then(inbox);
+        if let Some(inbox) = &inbox {
+            dial.send(format!("SUB {inbox} 1\r\n"))?;
         }
-        Ok((dial.link()?, Publish { stored: self.stored, unflushed: 0, flushes: Default::default() }))
+        Ok((dial.link()?, Publish { inbox, unflushed: 0, flushes: VecDeque::new() }))
     }
 
     fn subscriber(&self, patterns: &[Vec<String>], from: From) -> Result<(Link, Deliveries)> {
@@ -76,7 +78,7 @@ impl System for Nats {
         for (n, patterns) in patterns.iter().enumerate() {
             if self.stored {
                 // A subject that only this consumer delivers to; the consumer needs somebody who listens.
-                let inbox = format!("_INBOX.{:016x}", getrandom());
+                let inbox = inbox();
                 dial.send(format!("SUB {inbox} {n}\r\nPING\r\n"))?;
                 while dial.line()? != "PONG" {}
                 let deliver = if from == From::Now { "new" } else { "all" };
@@ -123,25 +125,28 @@ impl System for Nats {
     }
 }
 
-fn getrandom() -> u64 {
-    use tilde::clock::{Clock, SystemClock};
-    SystemClock.random()
+/// A subject that nobody else has.
+fn inbox() -> String {
+    format!("_INBOX.{:016x}", SystemClock.random())
 }
 
 /// Publishes. With a store each is answered, in order; without, a PONG answers for all that went before its PING.
 pub struct Publish {
-    stored: bool,
+    /// Where the store answers.
+    inbox: Option<String>,
+    /// Messages behind the last PING.
     unflushed: u64,
-    flushes: std::collections::VecDeque<u64>,
+    /// Messages before each PING that has not come back.
+    flushes: VecDeque<u64>,
 }
 
 impl Publisher for Publish {
     fn put(&mut self, topic: &str, payload: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(b"PUB ");
         out.extend_from_slice(topic.as_bytes());
-        if self.stored {
+        if let Some(inbox) = &self.inbox {
             out.push(b' ');
-            out.extend_from_slice(INBOX.as_bytes());
+            out.extend_from_slice(inbox.as_bytes());
         }
         out.push(b' ');
         digits(payload.len(), out);
@@ -152,7 +157,7 @@ impl Publisher for Publish {
     }
 
     fn flush(&mut self, out: &mut Vec<u8>) {
-        if !self.stored {
+        if self.inbox.is_none() {
             out.extend_from_slice(b"PING\r\n");
             self.flushes.push_back(std::mem::take(&mut self.unflushed));
         }

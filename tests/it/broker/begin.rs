@@ -5,7 +5,7 @@ use std::time::Duration;
 use tilde::{
     broker::{Config, Event, LiveStream, Subscribe},
     clock::Clock,
-    model::{LagPolicy, Position, Reason, Sequence},
+    model::{LagPolicy, Position, Reason, Sequence, limits},
 };
 
 use super::support::{Fixture, Setup, event, is_silent, last_word, messages, numbers, open, rest, subscribe, texts};
@@ -150,6 +150,28 @@ async fn snapshots_of_stuck_readers_are_bounded() {
     assert_eq!(refusal.reason(), Reason::QuotaExceeded);
     until_caught_up(&mut stream).await;
     let (_second, _) = fixture.subscribe(asked).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_topics_than_may_be_are_refused() {
+    let fixture = open().await;
+    let publish = async |numbers: std::ops::Range<usize>| {
+        let batch = numbers.map(|n| Ok(super::support::publish(&format!("t/{n}"), "x"))).collect();
+        fixture.broker.publish_batch(batch, false).await.unwrap();
+    };
+    for n in 0..100 {
+        publish(n * 1000..(n + 1) * 1000).await;
+    }
+    let asked = Subscribe { stop_at_end: true, ..at(Position::LastPerTopic, &["t/~"]) };
+    let (mut stream, _) = fixture.subscribe(asked.clone()).await;
+    let delivered: usize = rest(&mut stream).await.iter().map(|event| event.messages).sum();
+    assert_eq!(delivered, limits::LAST_TOPICS);
+    publish(100_000..100_001).await;
+    let refusal = fixture.refusal(asked).await;
+    assert_eq!((refusal.reason(), refusal.violated_field()), (Reason::RequestInvalid, Some("topics")));
+    let fewer = at(Position::LastPerTopic, &["t/1~"]);
+    let (_stream, first) = fixture.subscribe(fewer).await;
+    assert!(!first.caught_up);
 }
 
 #[tokio::test(start_paused = true)]

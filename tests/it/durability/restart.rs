@@ -4,7 +4,9 @@ use rustix::process::Signal;
 use tilde::{
     client::Fault,
     pb::v1::{
-        Gap, Namespace, PublishRequest, PurgeTopicsRequest, SubscribeRequest, gap::Reason, start_position::Position,
+        Gap, Namespace, PublishRequest, PurgeTopicsRequest, SubscribeRequest,
+        gap::Reason,
+        start_position::{Position, Preset},
     },
 };
 use tonic::Code;
@@ -56,6 +58,44 @@ async fn numbering_goes_on_and_cursors_stay_valid() {
         let strict =
             SubscribeRequest { strict: true, start: start(Position::AfterCursor(read.cursor)), ..everything() };
         assert!(client.read_with(strict).await.failure.is_none());
+    }
+    broker.stop();
+}
+
+#[tokio::test]
+async fn a_stream_begins_where_it_would_have_before_a_restart() {
+    let place = tempfile::tempdir().unwrap();
+    let mut answers = Vec::new();
+    for (round, end) in [Signal::TERM, Signal::KILL, Signal::TERM, Signal::KILL].into_iter().enumerate() {
+        let broker = Tilde::start_in(place.path(), &[]);
+        let client = Client::of(&broker).await;
+        for topic in ["a", "b", &format!("only/{round}")] {
+            let attributes = [("round".to_owned(), round.to_string())].into();
+            let message = PublishRequest { attributes, ..message(topic, format!("{topic} {round}")) };
+            answers.push(client.publish(message).await.unwrap());
+        }
+        broker.signal(end);
+        broker.wait();
+    }
+    let broker = Tilde::start_in(place.path(), &[]);
+    let client = Client::of(&broker).await;
+    let read = async |position: Position, filter: &str| {
+        let request = SubscribeRequest { start: start(position), filter: filter.into(), ..everything() };
+        let read = client.read_with(request).await;
+        assert_eq!((read.gaps.as_slice(), read.failure.is_none()), (&[][..], true));
+        read.messages.iter().map(|message| text(message).to_owned()).collect::<Vec<_>>()
+    };
+    let all = read(Position::Sequence(0), "").await;
+    assert_eq!(all.len(), 12);
+    assert_eq!(read(Position::LastMessages(5), "").await, all[7..]);
+    assert_eq!(read(Position::LastMessages(2), "attributes.round < '2' && topic in ['a', 'b']").await, all[3..5]);
+    let newest = ["only/0 0", "only/1 1", "only/2 2", "a 3", "b 3", "only/3 3"];
+    assert_eq!(read(Position::Preset(Preset::LastPerTopic.into()), "").await, newest);
+    for (at, answer) in answers.iter().enumerate() {
+        // What was published at the same moment has the same time.
+        let first = answers.iter().position(|other| other.publish_time == answer.publish_time).unwrap();
+        assert!(first <= at);
+        assert_eq!(read(Position::Time(answer.publish_time.unwrap()), "").await, all[first..]);
     }
     broker.stop();
 }

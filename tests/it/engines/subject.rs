@@ -74,6 +74,7 @@ impl Subject {
             from: Sequence::FIRST,
             through: Sequence::MAX,
             patterns,
+            guide: None,
             filter: None,
             max_messages: usize::MAX,
             max_bytes: usize::MAX,
