@@ -1,7 +1,7 @@
 //! Publishing over one stream with many messages in flight, in order, and each of them once: numbered, so that what is
 //! sent again after a broken connection is not published twice.
 //!
-//! A message passes `Publisher::send`, which encodes it into the [`window`]; `frames`, which hands whatever has queued to
+//! A message passes `Publisher::send`, which encodes it into the `window`; `frames`, which hands whatever has queued to
 //! the connection; and `driver`, which reads the answers and begins another stream when one breaks.
 
 mod driver;
