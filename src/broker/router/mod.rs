@@ -35,7 +35,7 @@ use crate::{
 
 /// Streams that are woken by the thread that writes. Each costs it about a microsecond, and maybe a wake-up of a worker
 /// (tens of them); more are handed to one task, which wakes them on a worker, where it is a push to a local queue.
-const WOKEN_HERE: usize = 4;
+const WOKEN_HERE: usize = 16;
 
 /// A block with fewer topics has no routes: its streams find what they want as fast by themselves.
 const ROUTED_TOPICS: usize = 16;
