@@ -212,7 +212,7 @@ mod tests {
         let said = said.unwrap();
         assert_eq!((said.producer_id.as_str(), said.first_number, requests.len()), ("p", 7, 3));
         let batched = pb::BatchPublishRequest { requests: vec![request], atomic: true }.encode_to_vec();
-        assert_eq!(batch(&batched).unwrap().0, true);
+        assert!(batch(&batched).unwrap().0);
     }
 
     proptest! {

@@ -114,10 +114,10 @@ fn opens(format: &str, messages: u64, files: u64) -> Tilde {
     let broker = Tilde::start_in(place.path(), &[]);
     holds(&broker, messages);
     let topic = broker.run(&["topics", "show", "orders/2", "--format", "json"]).json().remove(0);
-    let of_topic = (1..=messages).filter(|sequence| sequence % 3 == 2);
+    let of_topic: Vec<u64> = (1..=messages).filter(|sequence| sequence % 3 == 2).collect();
     assert_eq!(
         (&topic["messages"], &topic["last_sequence"]),
-        (&of_topic.clone().count().into(), &of_topic.last().into())
+        (&of_topic.len().into(), &of_topic.last().copied().into())
     );
     broker.stop();
     log(place.path(), &["verify"]).ok();
