@@ -886,16 +886,32 @@ func (x *PublishFailure) GetError() *PublishError {
 }
 
 type SubscribeRequest struct {
-	state             protoimpl.MessageState `protogen:"open.v1"`
-	Topics            []string               `protobuf:"bytes,1,rep,name=topics,proto3" json:"topics,omitempty"` // "abc", "ab~", "~"; 1 to 1,000 on one stream
-	Start             *StartPosition         `protobuf:"bytes,2,opt,name=start,proto3" json:"start,omitempty"`
-	Filter            string                 `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`                                                // CEL, e.g.  attributes.important == "true" && topic.contains("/docs/")
-	HeartbeatInterval *durationpb.Duration   `protobuf:"bytes,4,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"` // 1 s to 300 s, default 15 s
-	MaxMessages       uint64                 `protobuf:"varint,5,opt,name=max_messages,json=maxMessages,proto3" json:"max_messages,omitempty"`                  // end with OK after this many
-	StopAtEnd         bool                   `protobuf:"varint,6,opt,name=stop_at_end,json=stopAtEnd,proto3" json:"stop_at_end,omitempty"`                      // end with OK when all that was committed when the stream started has been sent
-	LagPolicy         LagPolicy              `protobuf:"varint,7,opt,name=lag_policy,json=lagPolicy,proto3,enum=tilde.v1.LagPolicy" json:"lag_policy,omitempty"`
-	Namespace         string                 `protobuf:"bytes,8,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Strict            bool                   `protobuf:"varint,9,opt,name=strict,proto3" json:"strict,omitempty"` // refuse a position that is no longer kept (OUT_OF_RANGE) instead of reporting a Gap
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Topics []string               `protobuf:"bytes,1,rep,name=topics,proto3" json:"topics,omitempty"` // "abc", "ab~", "~"; 1 to 1,000 on one stream
+	Start  *StartPosition         `protobuf:"bytes,2,opt,name=start,proto3" json:"start,omitempty"`
+	// Only messages for which this is true: a condition in CEL, e.g.
+	//
+	//	attributes.important == "true" && topic.contains("/docs/")
+	//
+	// It knows `topic`, `attributes` (a map of texts), `ordering_key` and `content_type` (empty if the message has none):
+	//
+	//	==  !=  <  <=  >  >=        of texts, and of sizes
+	//	in                          attributes["ce-type"] in ["a", "b"],  "ce-type" in attributes
+	//	contains startsWith endsWith   topic.startsWith("a/")
+	//	size                        size(topic) < 20,  size(attributes) == 0
+	//	has                         has(attributes.x)
+	//	&&  ||  !  ( )  true  false
+	//
+	// An attribute that a message has not makes what is asked of it neither true nor false, also with `!=`: no match,
+	// unless `||` or `&&` is decided without it. At most 4 KiB, and bounded in depth and cost; INVALID_ARGUMENT
+	// (FILTER_INVALID) says what is wrong and where.
+	Filter            string               `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,4,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"` // 1 s to 300 s, default 15 s
+	MaxMessages       uint64               `protobuf:"varint,5,opt,name=max_messages,json=maxMessages,proto3" json:"max_messages,omitempty"`                  // end with OK after this many
+	StopAtEnd         bool                 `protobuf:"varint,6,opt,name=stop_at_end,json=stopAtEnd,proto3" json:"stop_at_end,omitempty"`                      // end with OK when all that was committed when the stream started has been sent
+	LagPolicy         LagPolicy            `protobuf:"varint,7,opt,name=lag_policy,json=lagPolicy,proto3,enum=tilde.v1.LagPolicy" json:"lag_policy,omitempty"`
+	Namespace         string               `protobuf:"bytes,8,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Strict            bool                 `protobuf:"varint,9,opt,name=strict,proto3" json:"strict,omitempty"` // refuse a position that is no longer kept (OUT_OF_RANGE) instead of reporting a Gap
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }

@@ -84,10 +84,14 @@ func (Durability) EnumDescriptor() ([]byte, []int) {
 type StartPosition_Preset int32
 
 const (
-	StartPosition_PRESET_UNSPECIFIED    StartPosition_Preset = 0
-	StartPosition_PRESET_NEW            StartPosition_Preset = 1 // only what is published from now on (default)
-	StartPosition_PRESET_EARLIEST       StartPosition_Preset = 2 // everything still kept
-	StartPosition_PRESET_LAST_PER_TOPIC StartPosition_Preset = 3 // the newest message of each matching topic, then new ones
+	StartPosition_PRESET_UNSPECIFIED StartPosition_Preset = 0
+	StartPosition_PRESET_NEW         StartPosition_Preset = 1 // only what is published from now on (default)
+	StartPosition_PRESET_EARLIEST    StartPosition_Preset = 2 // everything still kept
+	// The newest message of each topic that matches, in the order of their sequences, then everything that is published
+	// after the last of all at that moment: nothing is missed in between, and nothing comes twice. With a filter it is
+	// the newest that passes. At most 100,000 topics, else INVALID_ARGUMENT. A stream that goes on with a cursor from
+	// within these gets the newest of all topics that it had not got yet, and what else was published between them.
+	StartPosition_PRESET_LAST_PER_TOPIC StartPosition_Preset = 3
 )
 
 // Enum value maps for StartPosition_Preset.
@@ -542,11 +546,14 @@ type StartPosition_Sequence struct {
 }
 
 type StartPosition_Time struct {
-	Time *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3,oneof"` // published at or after
+	// Published then or later; new ones only, if the time is yet to come. A time names no message, so what was removed
+	// since then is no Gap.
+	Time *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3,oneof"`
 }
 
 type StartPosition_LastMessages struct {
-	LastMessages uint32 `protobuf:"varint,5,opt,name=last_messages,json=lastMessages,proto3,oneof"` // the last n matching ones
+	// The last n that match, patterns and filter, then new ones; as many as there are, if they are fewer. 1 to 100,000.
+	LastMessages uint32 `protobuf:"varint,5,opt,name=last_messages,json=lastMessages,proto3,oneof"`
 }
 
 func (*StartPosition_Preset_) isStartPosition_Position() {}
