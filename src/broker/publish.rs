@@ -1,7 +1,7 @@
 //! Takes messages: durability, quota, a permit of bytes, then the log. All that does not depend on the order is
 //! encoded before any lock.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -42,68 +42,86 @@ pub struct Published {
 }
 
 impl Broker {
-    /// Publishes one message.
-    pub async fn publish(&self, publish: Publish<'_>) -> Result<Published> {
-        self.refuse_while_draining()?;
-        let mut group = Group::new(self.served(publish.namespace.as_ref().unwrap_or(&self.default))?, false);
-        let outcome = match self.add(&mut group, 0, publish) {
-            Ok(()) => match self.append(&mut group).await {
-                Ok(receipt) => receipt.await.and_then(|outcomes| outcomes.iter().next().unwrap_or_else(unanswered)),
+    /// Publishes one message. It is encoded at once: the future keeps nothing of the request.
+    pub fn publish<'a>(&'a self, publish: Publish<'_>) -> impl Future<Output = Result<Published>> + Send + use<'a> {
+        let group = self.group_of_one(publish);
+        async move {
+            let (mut group, added) = group?;
+            let outcome = match added {
+                Ok(()) => match self.append(&mut group).await {
+                    Ok(receipt) => receipt.await.and_then(|outcomes| outcomes.iter().next().unwrap_or_else(unanswered)),
+                    Err(error) => Err(error),
+                },
                 Err(error) => Err(error),
-            },
-            Err(error) => Err(error),
-        };
-        let result = group.published(outcome.clone());
-        group.count(&Outcomes::all(1, outcome));
-        result
+            };
+            let result = group.published(outcome.clone());
+            group.count(&Outcomes::all(1, outcome));
+            result
+        }
     }
 
     /// Publishes many: each with a result of its own, in order. What could not even be parsed comes in as an error and
     /// goes out as that result. With `atomic` all or none: the first refusal is the answer to the whole, its field
-    /// under `requests[N]`; requests of more than one namespace are refused.
-    pub async fn publish_batch(&self, batch: Vec<Result<Publish<'_>>>, atomic: bool) -> Result<Vec<Result<Published>>> {
+    /// under `requests[N]`; requests of more than one namespace are refused. All are encoded at once: the future keeps
+    /// nothing of the request.
+    pub fn publish_batch<'a>(
+        &'a self,
+        batch: Vec<Result<Publish<'_>>>,
+        atomic: bool,
+    ) -> impl Future<Output = Result<Vec<Result<Published>>>> + Send + use<'a> {
+        let groups = self.group(batch, atomic);
+        async move {
+            let (groups, mut results) = groups?;
+            // All are appended before any is waited for. Each group's permit is given back when it is stored, so a
+            // group never waits for a permit that another group of the same request holds unappended.
+            let mut waiting = Vec::with_capacity(groups.len());
+            for mut group in groups {
+                let receipt = self.append(&mut group).await;
+                waiting.push((group, receipt));
+            }
+            for (group, receipt) in waiting {
+                let outcomes = match receipt {
+                    Ok(receipt) => receipt.await,
+                    Err(error) => Err(error),
+                };
+                let outcomes = match outcomes {
+                    Err(error) if atomic => {
+                        group.place_metrics().refused_messages.inc_by(group.items.len() as u64);
+                        return Err(error);
+                    }
+                    Err(error) => Outcomes::all(group.items.len(), Err(error)),
+                    Ok(outcomes) => outcomes,
+                };
+                for (item, outcome) in group.items.iter().zip(outcomes.iter()) {
+                    results[item.at] = Some(group.published(outcome));
+                }
+                group.count(&outcomes);
+            }
+            Ok(results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect())
+        }
+    }
+
+    /// Encodes one message; and whether it was refused.
+    fn group_of_one(&self, publish: Publish<'_>) -> Result<(Group, Result<()>)> {
+        self.refuse_while_draining()?;
+        let namespace = publish.namespace.as_ref().unwrap_or(&self.default);
+        let mut group = Group::new(self.served(namespace)?, false);
+        let added = self.add(&mut group, 0, publish);
+        Ok((group, added))
+    }
+
+    /// Encodes the messages, those of one namespace together in their order; and the results of those that are refused.
+    fn group(
+        &self,
+        batch: Vec<Result<Publish<'_>>>,
+        atomic: bool,
+    ) -> Result<(Vec<Group>, Vec<Option<Result<Published>>>)> {
         self.refuse_while_draining()?;
         if batch.is_empty() || batch.len() > limits::BATCH_MESSAGES {
             let message = format!("the batch has {} messages: it takes 1 to {}", batch.len(), limits::BATCH_MESSAGES);
             return Err(Error::new(Reason::RequestInvalid, message).field("requests"));
         }
         let mut results = vec![None; batch.len()];
-        let groups = self.group(batch, atomic, &mut results)?;
-        // All are appended before any is waited for. Each group's permit is given back when it is stored, so a group
-        // never waits for a permit that another group of the same request holds unappended.
-        let mut waiting = Vec::with_capacity(groups.len());
-        for mut group in groups {
-            let receipt = self.append(&mut group).await;
-            waiting.push((group, receipt));
-        }
-        for (group, receipt) in waiting {
-            let outcomes = match receipt {
-                Ok(receipt) => receipt.await,
-                Err(error) => Err(error),
-            };
-            let outcomes = match outcomes {
-                Err(error) if atomic => {
-                    group.place_metrics().refused_messages.inc_by(group.items.len() as u64);
-                    return Err(error);
-                }
-                Err(error) => Outcomes::all(group.items.len(), Err(error)),
-                Ok(outcomes) => outcomes,
-            };
-            for (item, outcome) in group.items.iter().zip(outcomes.iter()) {
-                results[item.at] = Some(group.published(outcome));
-            }
-            group.count(&outcomes);
-        }
-        Ok(results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect())
-    }
-
-    /// Encodes the messages, those of one namespace together in their order. What is refused goes to `results`.
-    fn group(
-        &self,
-        batch: Vec<Result<Publish<'_>>>,
-        atomic: bool,
-        results: &mut [Option<Result<Published>>],
-    ) -> Result<Vec<Group>> {
         let mut groups: Vec<Group> = Vec::new();
         for (at, publish) in batch.into_iter().enumerate() {
             let added = publish.and_then(|publish| {
@@ -130,7 +148,7 @@ impl Broker {
             }
         }
         groups.retain(|group| !group.items.is_empty());
-        Ok(groups)
+        Ok((groups, results))
     }
 
     /// Checks and encodes one message.

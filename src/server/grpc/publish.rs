@@ -22,7 +22,9 @@ pub struct PublishService(pub Arc<Broker>);
 impl broker_server::Broker for PublishService {
     async fn publish(&self, request: Request<Raw>) -> Result<Response<pb::PublishResponse>, Status> {
         let Raw(request) = request.into_inner();
-        let published = self.0.publish(incoming::publish(&request)?).await?;
+        let publishing = self.0.publish(incoming::publish(&request)?);
+        drop(request);
+        let published = publishing.await?;
         Ok(Response::new(answer(&published)))
     }
 
@@ -30,7 +32,9 @@ impl broker_server::Broker for PublishService {
         let Raw(request) = request.into_inner();
         let (atomic, requests) = incoming::batch(&request)?;
         let batch = requests.into_iter().map(incoming::publish).collect();
-        let results = self.0.publish_batch(batch, atomic).await?;
+        let publishing = self.0.publish_batch(batch, atomic);
+        drop(request);
+        let results = publishing.await?;
         Ok(Response::new(pb::BatchPublishResponse { results: results.iter().map(result).collect() }))
     }
 }
