@@ -111,11 +111,7 @@ impl Broker {
     }
 
     /// Encodes the messages, those of one namespace together in their order; and the results of those that are refused.
-    fn group(
-        &self,
-        batch: Vec<Result<Publish<'_>>>,
-        atomic: bool,
-    ) -> Result<(Vec<Group>, Vec<Option<Result<Published>>>)> {
+    fn group(&self, batch: Vec<Result<Publish<'_>>>, atomic: bool) -> Result<(Vec<Group>, Results)> {
         self.refuse_while_draining()?;
         if batch.is_empty() || batch.len() > limits::BATCH_MESSAGES {
             let message = format!("the batch has {} messages: it takes 1 to {}", batch.len(), limits::BATCH_MESSAGES);
@@ -222,6 +218,9 @@ impl Broker {
         Ok(self.shared.clock.now().plus(ttl))
     }
 }
+
+/// What is known so far of the results of a batch, one a request.
+type Results = Vec<Option<Result<Published>>>;
 
 /// Messages for one namespace that are appended together.
 struct Group {
