@@ -176,9 +176,15 @@ impl PublishStream {
         self.number += u64::from(self.session.is_some());
     }
 
-    /// The next message has this number: what was refused before is sent again.
-    pub fn renumber(&mut self, number: u64) {
+    /// The next message has this number: what was refused before is sent again. Refused if it is beyond the one that would
+    /// follow, as it could never be taken.
+    pub fn renumber(&mut self, number: u64) -> Result<()> {
+        let Some(session) = &self.session else { return Ok(()) };
+        if number > self.number {
+            return Err(ahead(&session.producer, number, self.number));
+        }
         self.number = number;
+        Ok(())
     }
 
     /// Nothing more comes. The stream ends when all is answered: well, or with this error.

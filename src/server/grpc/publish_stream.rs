@@ -154,7 +154,7 @@ impl Open {
         if let Some(said) = said {
             self.check(&said)?;
             if said.first_number > 0 {
-                self.stream.renumber(said.first_number);
+                self.stream.renumber(said.first_number)?;
             }
         }
         self.take_requests(&requests)

@@ -588,8 +588,7 @@ type PublishStreamRequest struct {
 	// With a producer_id, the number of the first of `requests`; from 1. Each that follows on the stream has the next
 	// number. After a failure that may be retried, later numbers are refused (PRECEDING_FAILED) until that one is sent
 	// again, so that none is ever lost between two that were taken: a later frame gives its number here to begin again
-	// there. A final refusal uses its number up. Above the next number at the beginning of a stream: OUT_OF_RANGE
-	// (NUMBER_AHEAD). 0 in the first request is next_number, later the number that follows. A second stream of the same
+	// there. A final refusal uses its number up. Above the next number: OUT_OF_RANGE (NUMBER_AHEAD). 0 in the first request is next_number, later the number that follows. A second stream of the same
 	// producer ends the first (ABORTED, PRODUCER_REPLACED).
 	FirstNumber uint64 `protobuf:"varint,3,opt,name=first_number,json=firstNumber,proto3" json:"first_number,omitempty"`
 	// In the first request: 1 s to 300 s, default 15 s.
