@@ -18,8 +18,22 @@ const SLOW: u64 = 64 << 10;
 /// How many answers may be waited for.
 const UNDER_WAY: usize = 50_000;
 
+/// How far a publisher may be ahead of who reads: over a bad line he would never come to the end.
+const LEAD: u64 = 20_000;
+
 /// Publishes 0, 1, 2, … at full speed until it is told to stop. Counts the answers, and answers with their sequences.
 async fn publish(publisher: Publisher, stop: watch::Receiver<bool>, answered: Arc<watch::Sender<u64>>) -> Vec<u64> {
+    // Nobody reads.
+    publish_for(publisher, stop, answered, watch::Sender::new(u64::MAX).subscribe()).await
+}
+
+/// The same for somebody who reads, and counts what he has.
+async fn publish_for(
+    publisher: Publisher,
+    stop: watch::Receiver<bool>,
+    answered: Arc<watch::Sender<u64>>,
+    mut received: watch::Receiver<u64>,
+) -> Vec<u64> {
     let (send, mut pending) = mpsc::channel(UNDER_WAY);
     let answers = tokio::spawn(async move {
         let mut sequences = Vec::new();
@@ -33,6 +47,8 @@ async fn publish(publisher: Publisher, stop: watch::Receiver<bool>, answered: Ar
     });
     let mut number = 0;
     while !*stop.borrow() {
+        // The reader may have gone, with the test.
+        let _ = received.wait_for(|received| received.saturating_add(LEAD) > number).await;
         let pending = publisher.send(numbered(number)).await.unwrap();
         send.send(pending).await.unwrap();
         number += 1;
@@ -131,8 +147,10 @@ async fn follow_through_cuts(broker: &Tilde, most: u64) {
     arrived(&mut subscriber).await;
 
     let (stop, stopped) = watch::channel(false);
-    let publishing = tokio::spawn(publish(client(broker).await.publisher(), stopped, Arc::new(watch::Sender::new(0))));
     let received = Arc::new(watch::Sender::new(0));
+    let answered = Arc::new(watch::Sender::new(0));
+    let publishing =
+        tokio::spawn(publish_for(client(broker).await.publisher(), stopped, answered, received.subscribe()));
     let breaks = Arc::new(watch::Sender::new(0));
     let (counted, noticed) = (received.clone(), breaks.clone());
     // Ends when a number comes that says so: the last one is known when publishing has ended.
