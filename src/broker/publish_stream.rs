@@ -103,8 +103,14 @@ pub struct PublishStream {
     room: Option<BoxFuture<'static, Result<OwnedSemaphorePermit>>>,
     // What the log has.
     waiting: VecDeque<Waiting>,
+    // Of which namespace the last answers were: a run has but one.
+    answered: Option<NamespaceName>,
+    // Refusals that wait with the pieces.
+    refused: usize,
     event: PublishEvent,
     pulse: Pulse,
+    // It was interrupted: nothing more is taken in.
+    stopped: bool,
     closing: bool,
     end: Option<Result<()>>,
     over: bool,
@@ -145,8 +151,11 @@ impl Broker {
             pieces: VecDeque::new(),
             room: None,
             waiting: VecDeque::new(),
+            answered: None,
+            refused: 0,
             event,
             pulse: Pulse::new(open.heartbeat_interval, jitter),
+            stopped: false,
             closing: false,
             end: None,
             over: false,
@@ -162,8 +171,8 @@ impl PublishStream {
             .pieces
             .iter()
             .fold((0, 0), |(messages, bytes), piece| (messages + piece.batch.len(), bytes + piece.batch.bytes()));
-        let open = self.end.is_none() && !self.closing && !self.over;
-        open && messages < PIECE_MESSAGES && bytes < PIECE_BYTES && self.event.answers.len() < ANSWERS
+        let open = self.end.is_none() && !self.stopped && !self.over;
+        open && messages < PIECE_MESSAGES && bytes < PIECE_BYTES && self.event.answers.len() + self.refused < ANSWERS
     }
 
     /// Hands over the next message. What could not even be parsed comes in as an error and goes out as its answer.
@@ -214,6 +223,7 @@ impl PublishStream {
             let Piece { batch, refused, .. } = &mut self.pieces[at];
             batch.skip_number();
             refused.push(Refused { request, number: self.number, error });
+            self.refused += 1;
         } else {
             self.event.answers.push(Answer::Refused { request, error });
         }
@@ -261,6 +271,11 @@ impl PublishStream {
             && let Some(piece) = self.pieces.front()
         {
             let bytes = piece.batch.bytes();
+            if piece.requests.is_empty() && piece.refused.is_empty() {
+                // All that was to be in it was refused at once.
+                self.pieces.pop_front();
+                continue;
+            }
             let permit = match &mut self.room {
                 Some(room) => match room.as_mut().poll(cx) {
                     Poll::Pending => return,
@@ -299,29 +314,50 @@ impl PublishStream {
 
     /// Takes the answers that are there.
     fn poll_answers(&mut self, cx: &mut Context<'_>) {
-        while let Some(first) = self.waiting.front_mut() {
+        while self.event.answers.len() < ANSWERS
+            && let Some(first) = self.waiting.front_mut()
+        {
             let Poll::Ready(outcomes) = Pin::new(&mut first.receipt).poll(cx) else { return };
             let waiting = self.waiting.pop_front().expect("it was just polled");
             let messages = waiting.requests.iter().map(|(_, count)| *count as usize).sum();
             let failed = outcomes.as_ref().err().cloned();
             let outcomes = outcomes.unwrap_or_else(|error| Outcomes::all(messages, Err(error)));
             waiting.count(&outcomes);
-            let missing = self.event.answer(&waiting.requests, &outcomes);
+            let same = self.answered.as_ref() == Some(&waiting.served.place.name);
+            if !same {
+                self.answered = Some(waiting.served.place.name.clone());
+            }
+            let missing = self.event.answer(&waiting.requests, &outcomes, same);
+            self.refused -= waiting.refused.len();
             let refused = waiting.refused.into_iter().map(|refused| refused.told(failed.as_ref(), missing));
             self.event.answers.extend(refused);
         }
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<PublishEvent>>> {
-        self.poll_append(cx);
-        self.poll_answers(cx);
+        let interrupted = self.interrupted.as_mut().poll(cx).is_ready();
+        // Nothing more is taken in, however much there is.
+        self.stopped |= interrupted;
+        loop {
+            self.poll_append(cx);
+            let before = self.waiting.len();
+            self.poll_answers(cx);
+            // Whoever had no room before has some now.
+            if self.pieces.is_empty() || self.waiting.len() == before {
+                break;
+            }
+        }
+        if interrupted
+            && !self.closing
+            && let Some(word) = self.interruption(false)
+        {
+            return Poll::Ready(Some(word));
+        }
         if let Some(event) = self.event.take() {
             return Poll::Ready(Some(Ok(event)));
         }
         let settled = self.pieces.is_empty() && self.waiting.is_empty();
-        if self.interrupted.as_mut().poll(cx).is_ready()
-            && let Some(word) = self.interruption(settled)
-        {
+        if interrupted && let Some(word) = self.interruption(settled) {
             return Poll::Ready(Some(word));
         }
         if settled && let Some(end) = self.end.take() {
@@ -462,11 +498,17 @@ impl PublishEvent {
         if let Some(next) = self.next_number.take() {
             return Some(PublishEvent { next_number: Some(next), ..PublishEvent::default() });
         }
+        if self.answers.len() > ANSWERS {
+            // A client takes only so much at a time.
+            let later = self.answers.split_off(ANSWERS);
+            return Some(std::mem::replace(self, PublishEvent { answers: later, ..PublishEvent::default() }));
+        }
         (!self.answers.is_empty()).then(|| std::mem::take(self))
     }
 
-    /// Adds what became of these requests. Answers the first that was refused and may be sent again.
-    fn answer(&mut self, requests: &Requests, outcomes: &Outcomes) -> Option<u64> {
+    /// Adds what became of these requests; `same` says that they went to the namespace of those before. Answers the first
+    /// that was refused and may be sent again.
+    fn answer(&mut self, requests: &Requests, outcomes: &Outcomes, mut same: bool) -> Option<u64> {
         let mut missing = None;
         let mut requests = requests.iter().copied();
         let (mut request, mut left) = requests.next().unwrap_or_default();
@@ -479,7 +521,10 @@ impl PublishEvent {
                 }
                 let step = left.min(count - done);
                 match outcome {
-                    Ok(first) => self.published(request, step, first, done),
+                    Ok(first) => {
+                        self.published(request, step, first, done, same);
+                        same = true;
+                    }
                     Err(error) => {
                         if error.retry_delay().is_some() {
                             missing.get_or_insert(request);
@@ -495,12 +540,12 @@ impl PublishEvent {
     }
 
     /// Adds `count` messages, the first of which lies `offset` behind `first`.
-    fn published(&mut self, request: u64, count: u64, first: &Appended, offset: u64) {
+    fn published(&mut self, request: u64, count: u64, first: &Appended, offset: u64, same: bool) {
         let Appended { sequence, duplicate, durability, .. } = *first;
         let sequence = if sequence == Sequence::ZERO { sequence } else { sequence.plus(offset) };
         let run = PublishedRun { request, count, sequence, duplicate, durability };
         match self.answers.last_mut() {
-            Some(Answer::Published(last)) if last.is_followed_by(&run) => last.count += count,
+            Some(Answer::Published(last)) if same && last.is_followed_by(&run) => last.count += count,
             _ => self.answers.push(Answer::Published(run)),
         }
     }

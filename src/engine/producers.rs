@@ -13,7 +13,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::refusal;
+use super::{Appended, Outcome, refusal};
 use crate::model::{Error, ProducerName, Reason, Result, Sequence, Timestamp};
 
 /// One stream of a producer. As long as somebody holds it, its producer is not forgotten.
@@ -100,7 +100,20 @@ struct Producer {
     // The next number not yet seen.
     next: u64,
     runs: VecDeque<Run>,
+    // Of lower numbers it is not known what became of them.
+    forgotten: u64,
     used: Timestamp,
+}
+
+/// What became of a number that was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It was published here.
+    At(Sequence),
+    /// It was published, or refused for good: nobody knows any more.
+    Forgotten,
+    /// It was refused for good.
+    Refused,
 }
 
 impl Producers {
@@ -125,9 +138,18 @@ impl Producers {
 
     /// Learns from the log that a run was published. In the order of the log.
     pub fn restore(&mut self, name: &ProducerName, run: Run, time: Timestamp) {
-        if self.known.len() < self.most.producers || self.known.contains_key(name) {
-            self.remember(name, &[run], run.end(), time);
+        if self.known.len() >= self.most.producers && !self.known.contains_key(name) {
+            return;
         }
+        let producer = self.entry(name, time);
+        // One that begins again was forgotten in between, and counts anew.
+        let anew = producer.runs.is_empty() || run.number < producer.next;
+        if anew {
+            let before = std::mem::take(&mut producer.runs).len();
+            (producer.next, producer.forgotten) = (run.number, run.number);
+            self.runs -= before;
+        }
+        self.remember(name, &[run], run.end(), time);
     }
 
     /// Keeps what a block added, now that it is stored.
@@ -166,7 +188,7 @@ impl Producers {
                 continue;
             }
             if !producer.runs.is_empty() && (producer.runs.len() >= most.runs || together >= most.runs_together) {
-                producer.runs.pop_front();
+                producer.forgotten = producer.runs.pop_front().map_or(producer.forgotten, |run| run.end());
                 together -= 1;
             }
             producer.runs.push_back(*run);
@@ -176,7 +198,7 @@ impl Producers {
     }
 
     fn entry(&mut self, name: &ProducerName, now: Timestamp) -> &mut Producer {
-        let new = || Producer { session: None, next: 1, runs: VecDeque::new(), used: now };
+        let new = || Producer { session: None, next: 1, runs: VecDeque::new(), forgotten: 1, used: now };
         // Looked up first, so that the name is cloned only once.
         match self.known.contains_key(name) {
             true => self.known.get_mut(name).expect("it was just seen"),
@@ -186,10 +208,14 @@ impl Producers {
 }
 
 impl Producer {
-    /// Where a number was published; none if that is no longer known.
-    fn place(&self, number: u64) -> Option<Sequence> {
+    /// What became of a number that was used.
+    fn place(&self, number: u64) -> Place {
         let at = self.runs.partition_point(|run| run.end() <= number);
-        self.runs.get(at)?.place(number)
+        match self.runs.get(at).and_then(|run| run.place(number)) {
+            Some(sequence) => Place::At(sequence),
+            None if number < self.forgotten => Place::Forgotten,
+            None => Place::Refused,
+        }
     }
 }
 
@@ -233,12 +259,23 @@ impl Additions {
         number < self.0[placing.0].next
     }
 
-    /// Where a used number was published; zero if that is no longer known.
-    pub fn place(&self, placing: Placing, number: u64, known: &Producers) -> Sequence {
+    /// What became of a number that was used.
+    pub fn place(&self, placing: Placing, number: u64, known: &Producers) -> Place {
         let addition = &self.0[placing.0];
-        let here = addition.runs.iter().find_map(|run| run.place(number));
-        let before = || known.known.get(&addition.session.producer)?.place(number);
-        here.or_else(before).unwrap_or(Sequence::ZERO)
+        match addition.runs.iter().find_map(|run| run.place(number)) {
+            Some(sequence) => Place::At(sequence),
+            None => known.known.get(&addition.session.producer).map_or(Place::Refused, |known| known.place(number)),
+        }
+    }
+
+    /// What is answered for a number that was used: its first place, with what else is `known` of it, or its refusal.
+    pub fn repeated(&self, placing: Placing, number: u64, known: &Producers, appended: Appended) -> Outcome {
+        let sequence = match self.place(placing, number, known) {
+            Place::At(sequence) => sequence,
+            Place::Forgotten => Sequence::ZERO,
+            Place::Refused => return Err(refusal::used_up(number)),
+        };
+        Ok(Appended { sequence, duplicate: true, publish_time: Timestamp::EPOCH, ..appended })
     }
 
     /// A run was taken.
@@ -312,6 +349,22 @@ mod tests {
     }
 
     #[test]
+    fn one_that_was_forgotten_and_counts_anew_is_known_by_what_it_did_last() {
+        let mut producers = Producers::new(Most::default());
+        let name = ProducerName::parse("p").unwrap();
+        for (number, sequence, count) in [(1, 10, 100), (1, 200, 50), (53, 300, 2)] {
+            producers.restore(&name, Run { number, sequence: Sequence(sequence), count }, at(0));
+        }
+        let session = session("p");
+        assert_eq!(producers.attach(session.clone(), at(1)).unwrap(), 55);
+        let mut additions = Additions::default();
+        let placing = additions.begin(&Numbered { session, numbers: 1..60 }, &producers).unwrap();
+        let places = [1, 50, 51, 53].map(|number| additions.place(placing, number, &producers));
+        let at = |sequence| Place::At(Sequence(sequence));
+        assert_eq!(places, [at(200), at(249), Place::Refused, at(300)]);
+    }
+
+    #[test]
     fn too_many_producers_are_refused_and_old_places_forgotten() {
         let mut producers = Producers::new(Most { producers: 1, runs: 2, runs_together: 10 });
         let session_a = session("a");
@@ -326,7 +379,7 @@ mod tests {
         let mut again = Additions::default();
         let placing = again.begin(&Numbered { session: session_a, numbers: 1..4 }, &producers).unwrap();
         let places = [1, 2, 3].map(|number| again.place(placing, number, &producers));
-        assert_eq!(places, [Sequence::ZERO, Sequence(20), Sequence(30)]);
+        assert_eq!(places, [Place::Forgotten, Place::At(Sequence(20)), Place::At(Sequence(30))]);
         assert!(again.is_used(placing, 1) && !again.is_used(placing, 4));
     }
 
@@ -351,7 +404,7 @@ mod tests {
                 for number in numbers.clone() {
                     prop_assert_eq!(additions.is_used(placing, number), number < next || fresh.iter().any(|(n, _)| *n == number));
                     if additions.is_used(placing, number) {
-                        let known = model.get(&number).copied().unwrap_or(Sequence::ZERO);
+                        let known = model.get(&number).copied().map_or(Place::Refused, Place::At);
                         prop_assert_eq!(additions.place(placing, number, &producers), known);
                     } else {
                         additions.add(placing, Run { number, sequence: Sequence(sequence), count: 1 });

@@ -48,6 +48,15 @@ pub fn preceding(number: u64, next: u64) -> Error {
     Error::new(Reason::PrecedingFailed, message).field("first_number").with("next_number", next)
 }
 
+/// A number was refused for good when it first came, and that was not heard.
+pub fn used_up(number: u64) -> Error {
+    let message = format!(
+        "number {number} was refused for good when it was sent first, and is used up: what it carried was not published; \
+         look at it, and send it with another number"
+    );
+    Error::new(Reason::RequestInvalid, message).field("first_number")
+}
+
 /// Another stream has taken over.
 pub fn replaced(producer: &ProducerName) -> Error {
     let message = format!(

@@ -261,12 +261,8 @@ impl Draft {
                 continue;
             }
             if self.additions.is_used(placing, number) {
-                let sequence = self.additions.place(placing, number, known.producers);
-                outcomes.push(Ok(Appended {
-                    duplicate: true,
-                    publish_time: Timestamp::EPOCH,
-                    ..self.appended(sequence)
-                }));
+                let appended = self.appended(Sequence::ZERO);
+                outcomes.push(self.additions.repeated(placing, number, known.producers, appended));
                 continue;
             }
             let outcome = self.decide(batch, at, None, begin, known);

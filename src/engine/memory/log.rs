@@ -159,9 +159,9 @@ impl<'a> Placing<'a> {
         let Some(numbering) = self.numbering else { return self.place(at, id) };
         let number = self.batch.entries[at].number;
         if self.additions.is_used(numbering, number) {
-            let sequence = self.additions.place(numbering, number, &self.kept.producers);
-            let (publish_time, durability) = (Timestamp::EPOCH, self.durability);
-            return Ok(Appended { sequence, publish_time, duplicate: true, durability });
+            let (publish_time, durability) = (self.kept.time, self.durability);
+            let appended = Appended { sequence: Sequence::ZERO, publish_time, duplicate: false, durability };
+            return self.additions.repeated(numbering, number, &self.kept.producers, appended);
         }
         let outcome = self.place(at, id);
         if let Ok(appended) = &outcome {

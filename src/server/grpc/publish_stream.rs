@@ -127,9 +127,26 @@ impl Open {
 
     /// Takes in what has come, as far as there is room, then tells what there is to tell.
     fn poll(&mut self, requests: &mut Streaming<Raw>, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
+        loop {
+            let drained = self.take_in(requests, cx);
+            let told = Pin::new(&mut self.stream).poll_next(cx);
+            // What came in may have found room meanwhile, and nothing else would say that there is more.
+            if told.is_pending() && !drained && !self.ended && self.stream.has_room() {
+                continue;
+            }
+            return Poll::Ready(match ready!(told) {
+                Some(Ok(event)) => Ok(Some(stream::framed(&response(event)))),
+                Some(Err(error)) => Err(error.into()),
+                None => self.malformed.take().map_or(Ok(None), Err),
+            });
+        }
+    }
+
+    /// Takes in what has come, as far as there is room. Answers whether that was all.
+    fn take_in(&mut self, requests: &mut Streaming<Raw>, cx: &mut Context<'_>) -> bool {
         while !self.ended && self.stream.has_room() {
             match Pin::new(&mut *requests).poll_next(cx) {
-                Poll::Pending => break,
+                Poll::Pending => return true,
                 Poll::Ready(Some(Ok(Raw(frame)))) => {
                     if let Err(error) = self.take(&frame) {
                         self.end(Err(error));
@@ -142,11 +159,7 @@ impl Open {
                 Poll::Ready(None) => self.end(Ok(())),
             }
         }
-        Poll::Ready(match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
-            Some(Ok(event)) => Ok(Some(stream::framed(&response(event)))),
-            Some(Err(error)) => Err(error.into()),
-            None => self.malformed.take().map_or(Ok(None), Err),
-        })
+        false
     }
 
     fn take(&mut self, frame: &[u8]) -> Result<()> {

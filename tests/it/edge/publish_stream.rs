@@ -234,6 +234,40 @@ async fn a_final_refusal_uses_its_number_up() {
 }
 
 #[tokio::test]
+async fn what_was_refused_for_good_is_not_told_as_published_when_it_is_sent_again() {
+    let edge = Edge::start().await;
+    edge.publish("a", "there").await;
+    let mut swap = numbered("p", 1, &["a", "b"]);
+    swap.requests[0].expected_last_sequence = Some(0);
+    let mut stream = Publishing::open(&edge, swap.clone()).await;
+    let (_, failures) = stream.answers(2).await;
+    assert_eq!(reasons(&failures), [(0, "SEQUENCE_CONFLICT")]);
+    // The answer was lost on the way.
+    let mut again = Publishing::open(&edge, swap).await;
+    let (runs, failures) = again.answers(2).await;
+    assert_eq!(reasons(&failures), [(0, "REQUEST_INVALID")]);
+    assert!(runs.len() == 1 && runs[0].duplicate && runs[0].first_request == 1);
+}
+
+#[tokio::test]
+async fn what_is_refused_at_once_does_not_hold_up_what_comes_behind() {
+    let edge = Edge::start().await;
+    let other = Namespace { name: "other".into(), ..Default::default() };
+    let create = CreateNamespaceRequest { namespace: Some(other) };
+    NamespacesClient::new(edge.channel.clone()).create_namespace(create).await.unwrap();
+    let mut turns = frame(&vec!["t"; 1000]);
+    for (at, request) in turns.requests.iter_mut().enumerate() {
+        request.ttl = Some(prost_types::Duration::default());
+        request.namespace = ["", "other"][at % 2].into();
+    }
+    turns.requests[999].ttl = None;
+    let mut stream = Publishing::open(&edge, turns).await;
+    let (runs, failures) = stream.answers(1000).await;
+    assert_eq!((runs.len(), failures.len()), (1, 999));
+    assert!(stream.finish().await.is_empty());
+}
+
+#[tokio::test]
 async fn what_a_stream_may_not_say_ends_it_after_the_answers() {
     let edge = Edge::start().await;
     let many: Vec<&str> = vec!["t"; 1001];
