@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_core::Stream;
-use tokio::{task::coop, time::Instant};
+use tokio::task::coop;
 
 use super::{
     Broker,
@@ -338,9 +338,7 @@ impl LiveStream {
     /// The last words, and the one before: the namespace is gone, or the broker drains.
     fn interruption(&mut self) -> Option<Result<Event>> {
         if self.admission.place.is_deleted() {
-            let name = &self.admission.place.name;
-            let message = format!("namespace {name} was deleted, with all that it held");
-            return Some(Err(Error::new(Reason::NamespaceNotFound, message)));
+            return Some(Err(self.admission.place.gone()));
         }
         let deadline = *self.admission.broker.deadline.get()?;
         if self.closing {
@@ -348,8 +346,7 @@ impl LiveStream {
         }
         self.closing = true;
         self.pulse.end_at(deadline);
-        let grace = deadline.saturating_duration_since(Instant::now());
-        let closing = Closing { grace, reconnect_delay: self.admission.broker.reconnect_delay() };
+        let closing = self.admission.broker.closing(deadline);
         self.move_on();
         Some(Ok(Event { closing: Some(closing), ..Event::empty(self.cursor()) }))
     }

@@ -29,6 +29,7 @@ use tokio::{
     sync::{Notify, Semaphore},
     time::{Instant, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 
 pub use live::{Closing, Event, Heartbeat, LiveStream, Started, Subscribe};
 pub use namespaces::{Change, Versioned};
@@ -97,6 +98,8 @@ struct Shared {
     config: Config,
     // When the last stream must have ended; set once, when the broker drains.
     deadline: OnceLock<Instant>,
+    // Cancelled right after that, for whoever is not woken by a router.
+    closing: CancellationToken,
     // The broker drains, and all that it had taken is stored: nothing more will come.
     settled: AtomicBool,
     streams: AtomicUsize,
@@ -127,6 +130,7 @@ impl Broker {
             snapshots: Arc::new(Semaphore::new(config.snapshot_bytes)),
             config,
             deadline: OnceLock::new(),
+            closing: CancellationToken::new(),
             settled: AtomicBool::new(false),
             streams: AtomicUsize::new(0),
             deserted: Notify::new(),
@@ -161,6 +165,7 @@ impl Broker {
     /// when the grace time is over at the latest; this ends when they all have. Answers how many are left.
     pub async fn drain(&self, grace: Duration) -> usize {
         let deadline = *self.shared.deadline.get_or_init(|| Instant::now() + grace);
+        self.shared.closing.cancel();
         self.wake_streams();
         let ended = timeout_at(deadline, async {
             // Whatever is on its way to the log holds permits.
@@ -171,6 +176,12 @@ impl Broker {
         });
         let _ = ended.await;
         self.shared.streams.load(Ordering::SeqCst)
+    }
+
+    /// Ends when the broker drains, with what whoever waits is told.
+    pub async fn closed(&self) -> Error {
+        self.shared.closing.cancelled().await;
+        self.shared.draining("the broker is stopping and takes nothing new")
     }
 
     /// Ends when no stream is left.
@@ -185,10 +196,7 @@ impl Broker {
     }
 
     fn wake_streams(&self) {
-        for served in self.all_served() {
-            served.place.closing.cancel();
-            served.place.router.wake_all();
-        }
+        self.all_served().iter().for_each(|served| served.place.router.wake_all());
     }
 
     /// A namespace to publish to or to read from.
@@ -214,6 +222,12 @@ impl Shared {
     /// When a client should come back: not all at once.
     fn reconnect_delay(&self) -> Duration {
         Duration::from_millis(1000 + self.clock.random() % 2000)
+    }
+
+    /// What a stream is told that has until then.
+    fn closing(&self, deadline: Instant) -> Closing {
+        let grace = deadline.saturating_duration_since(Instant::now());
+        Closing { grace, reconnect_delay: self.reconnect_delay() }
     }
 
     fn draining(&self, what: &str) -> Error {

@@ -173,7 +173,8 @@ impl Broker {
     async fn serve(&self, settings: Namespace, version: u64) -> Result<Arc<Served>> {
         let name = settings.name.clone();
         let log = self.engine.log(&name, LogSettings::from(&settings)).await?;
-        let place = Place::new(name.clone(), log, self.metrics.namespace(&name), self.runtime.clone())?;
+        let closing = self.shared.closing.child_token();
+        let place = Place::new(name.clone(), log, self.metrics.namespace(&name), self.runtime.clone(), closing)?;
         let served = Arc::new(Served::new(settings, version, place));
         self.put(served.clone());
         Ok(served)

@@ -77,6 +77,7 @@ impl Place {
         log: Arc<dyn Log>,
         metrics: Arc<NamespaceMetrics>,
         runtime: Handle,
+        closing: CancellationToken,
     ) -> Result<Arc<Self>> {
         let router = Arc::new(Router::new(log.tail().committed(), runtime));
         if !log.tail().follow(router.clone()) {
@@ -84,7 +85,7 @@ impl Place {
             return Err(Error::new(Reason::Internal, message));
         }
         let log_id = log.bounds().id;
-        let (streams, deleted, closing) = Default::default();
+        let (streams, deleted) = Default::default();
         let filters = Arc::new(Filters::new(metrics.clone()));
         Ok(Arc::new(Place { name, log, log_id, router, filters, metrics, streams, deleted, closing }))
     }
@@ -99,6 +100,12 @@ impl Place {
         self.deleted.store(true, Ordering::SeqCst);
         self.closing.cancel();
         self.router.wake_all();
+    }
+
+    /// What its streams are told then.
+    pub fn gone(&self) -> Error {
+        let message = format!("namespace {} was deleted, with all that it held", self.name);
+        Error::new(Reason::NamespaceNotFound, message)
     }
 
     /// Whether the namespace is gone.

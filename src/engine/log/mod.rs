@@ -13,6 +13,7 @@ pub mod index;
 pub mod io;
 pub mod look_back;
 pub mod pool;
+pub mod preparation;
 pub mod reader;
 pub mod recovery;
 pub mod repair;

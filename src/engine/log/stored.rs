@@ -11,9 +11,10 @@ use tokio::sync::oneshot;
 use super::{
     Config,
     draft::{Append, Attach, Submission},
+    preparation::Preparation,
     recovery::Recovery,
     segments::Segments,
-    writer::{Preparation, Writer, prepare_next},
+    writer::Writer,
 };
 use crate::{
     clock::Clock,
@@ -66,7 +67,7 @@ pub struct StoredLog {
     // Somebody drives the writer, or will.
     driven: AtomicBool,
     writer: Mutex<Writer>,
-    prepared: Arc<Mutex<Preparation>>,
+    preparation: Arc<Preparation>,
     settings: Mutex<LogSettings>,
     // Set once, when nothing is taken any more.
     closed: OnceLock<Error>,
@@ -97,7 +98,7 @@ impl StoredLog {
         let marked = load_marks(&*shared.state, &segments.name)?;
         tail.change_marks(|marks| *marks = marked);
         let writer = Writer::new(segments.clone(), tail.clone(), shared.clone(), settings, recovered);
-        let prepared = writer.preparation();
+        let preparation = writer.preparation();
         Ok(Arc::new_cyclic(|me| StoredLog {
             me: me.clone(),
             id: origin.log,
@@ -106,7 +107,7 @@ impl StoredLog {
             pending: Mutex::default(),
             driven: AtomicBool::new(false),
             writer: Mutex::new(writer),
-            prepared,
+            preparation,
             settings: Mutex::new(settings),
             closed: OnceLock::new(),
             tending: Mutex::default(),
@@ -139,7 +140,7 @@ impl StoredLog {
                     return false;
                 }
             }
-            if self.wants_care() {
+            if self.preparation.is_wanted() {
                 self.shared.driver.tend(self.arc());
             }
         }
@@ -208,27 +209,11 @@ impl StoredLog {
         Ok(())
     }
 
-    fn wants_care(&self) -> bool {
-        matches!(*self.prepared.lock().expect("nobody panics while holding it"), Preparation::Wanted(_))
-    }
-
     fn prepare(&self) {
-        let wanted = {
-            let mut prepared = self.prepared.lock().expect("nobody panics while holding it");
-            let Preparation::Wanted(size) = *prepared else { return };
-            *prepared = Preparation::Making;
-            size
-        };
-        let made = prepare_next(&self.segments, wanted);
-        let mut prepared = self.prepared.lock().expect("nobody panics while holding it");
-        *prepared = match made {
-            Ok(()) => Preparation::Ready(wanted),
-            Err(error) => {
-                // The writer tries by itself when it needs one, and says so if it cannot.
-                tracing::warn!(namespace = %self.segments.name, %error, "no segment could be zeroed ahead");
-                Preparation::Idle
-            }
-        };
+        if let Err(error) = self.preparation.make(&*self.segments.io, &self.segments.dir) {
+            // The writer tries by itself when it needs one, and says so if it cannot.
+            tracing::warn!(namespace = %self.segments.name, %error, "no segment could be zeroed ahead");
+        }
     }
 
     fn store_indexes(&self) {

@@ -2,13 +2,7 @@
 //! them visible and answers. A step function: a thread of the pool drives it, or a simulation. Never waits for more to
 //! come, and never syncs again after a sync that failed: the next one can answer success though the data is gone.
 
-use std::{
-    collections::VecDeque,
-    io,
-    path::Path,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -17,6 +11,7 @@ use super::{
     frame::{self, Frame},
     index::Builder,
     io::{LogFile, is_full, is_out_of_files},
+    preparation::Preparation,
     recovery::Recovered,
     segment::{self, Header},
     segments::{Body, Segment, Segments},
@@ -56,7 +51,7 @@ pub struct Writer {
     waking: bool,
     // Set once, when the disk failed.
     poisoned: Option<Error>,
-    prepared: Arc<Mutex<Preparation>>,
+    preparation: Arc<Preparation>,
 }
 
 /// Where the next block goes.
@@ -66,20 +61,6 @@ struct Active {
     file: Option<Box<dyn LogFile>>,
     // None where it takes no more blocks.
     offset: Option<u64>,
-}
-
-/// The segment that comes next, zeroed ahead by another thread.
-#[derive(Default)]
-pub enum Preparation {
-    /// Nobody needs one.
-    #[default]
-    Idle,
-    /// One of so many bytes is wanted.
-    Wanted(u64),
-    /// It is being made.
-    Making,
-    /// It is ready, under its name that does not count yet.
-    Ready(u64),
 }
 
 /// Where a writer begins: what recovery found.
@@ -136,13 +117,13 @@ impl Writer {
             last_time: origin.last_time,
             waking: false,
             poisoned: None,
-            prepared: Arc::default(),
+            preparation: Arc::default(),
         }
     }
 
     /// Where another thread leaves the segment that comes next.
-    pub fn preparation(&self) -> Arc<Mutex<Preparation>> {
-        self.prepared.clone()
+    pub fn preparation(&self) -> Arc<Preparation> {
+        self.preparation.clone()
     }
 
     /// Changes the settings, from now on.
@@ -384,15 +365,9 @@ impl Writer {
     /// A file for a new segment: the one that was prepared if it is large enough, else one made now.
     fn new_file(&mut self, least: u64) -> io::Result<(Box<dyn LogFile>, &'static str, u64)> {
         let (io, dir) = (&*self.segments.io, &*self.segments.dir);
-        let mut prepared = self.prepared.lock().expect("nobody panics while holding it");
-        if let Preparation::Ready(size) = *prepared
-            && size >= least
-        {
-            let file = io.open(&dir.join(segment::PREPARED))?;
-            *prepared = Preparation::Idle;
+        if let Some((file, size)) = self.preparation.take(io, dir, least)? {
             return Ok((file, segment::PREPARED, size));
         }
-        drop(prepared);
         let size = self.next_size().max(least.next_power_of_two());
         let file = match size <= ZEROED_HERE {
             true => segment::prepare(io, dir, segment::UNFINISHED, size, size as usize)?,
@@ -432,10 +407,7 @@ impl Writer {
         let Some(active) = &self.active else { return };
         let size = active.segment.header.size;
         if active.offset.is_some_and(|offset| offset > size / 4) {
-            let mut prepared = self.prepared.lock().expect("nobody panics while holding it");
-            if matches!(*prepared, Preparation::Idle) {
-                *prepared = Preparation::Wanted(self.next_size());
-            }
+            self.preparation.want(|| self.next_size());
         }
     }
 
@@ -512,10 +484,4 @@ impl Writer {
         self.poisoned = Some(error.clone());
         error
     }
-}
-
-/// Makes the file that the next segment will use.
-pub fn prepare_next(segments: &Segments, size: u64) -> io::Result<()> {
-    let dir: &Path = &segments.dir;
-    segment::prepare(&*segments.io, dir, segment::PREPARED, size, ZEROED_HERE as usize).map(drop)
 }

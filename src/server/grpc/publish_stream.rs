@@ -38,7 +38,12 @@ impl PublishStreamService {
         B::Error: Into<StdError> + Send,
     {
         match stream::requests(request) {
-            Ok(requests) => stream::answer(PublishBody { broker: self.0.clone(), requests, phase: Phase::First }),
+            Ok(requests) => {
+                let broker = self.0.clone();
+                let waiting = broker.clone();
+                let phase = Phase::First(Box::pin(async move { waiting.closed().await }));
+                stream::answer(PublishBody { broker, requests, phase })
+            }
             Err(refused) => refused.into_http(),
         }
     }
@@ -51,11 +56,13 @@ struct PublishBody {
     phase: Phase,
 }
 
+type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 enum Phase {
-    /// Nothing has come yet.
-    First,
+    /// Nothing has come yet; the broker may drain meanwhile.
+    First(Later<Error>),
     /// The stream is being opened; the requests of the first frame wait.
-    Opening(Pin<Box<dyn Future<Output = Result<PublishStream>> + Send>>, Opening),
+    Opening(Later<Result<PublishStream>>, Opening),
     Open(Box<Open>),
     Over,
 }
@@ -81,9 +88,10 @@ impl PublishBody {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
         loop {
             match &mut self.phase {
-                Phase::First => match ready!(Pin::new(&mut self.requests).poll_next(cx)) {
-                    None => return Poll::Ready(Ok(None)),
-                    Some(first) => self.phase = self.open(first.map_err(restate)?.0)?,
+                Phase::First(closed) => match Pin::new(&mut self.requests).poll_next(cx) {
+                    Poll::Ready(None) => return Poll::Ready(Ok(None)),
+                    Poll::Ready(Some(first)) => self.phase = self.open(first.map_err(restate)?.0)?,
+                    Poll::Pending => return closed.as_mut().poll(cx).map(|refusal| Err(refusal.into())),
                 },
                 Phase::Opening(opened, _) => {
                     let stream = ready!(opened.as_mut().poll(cx))?;

@@ -17,7 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::service::Service;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep},
 };
 use tonic::{Status, codegen::StdError};
 
@@ -98,6 +98,7 @@ where
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 let counted = frame.data_ref().map_or(Ok(()), |data| this.progress.count(data));
+                this.progress.excuse();
                 Poll::Ready(Some(counted.map(|()| frame)))
             }
             Poll::Pending => match &mut this.progress.held {
@@ -152,6 +153,13 @@ impl Progress {
             }
         }
         Ok(())
+    }
+
+    /// Something has come after the time was over: then it was the broker that did not read.
+    fn excuse(&mut self) {
+        if let Some(held) = self.held.as_mut().filter(|held| held.patience.deadline() <= Instant::now()) {
+            held.patience.as_mut().reset(Instant::now() + PATIENCE);
+        }
     }
 
     /// Reads a message's prefix, or as much of it as there is. Answers what is behind. What claims to be longer than a
@@ -215,6 +223,22 @@ mod tests {
         assert_eq!(budget.available_permits(), 12);
         drop(second);
         assert_eq!(budget.available_permits(), 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_late_because_the_broker_did_not_read() {
+        let mut progress = Progress::new(Arc::new(Semaphore::new(20)));
+        progress.count(&[0, 0, 0, 0, 9, 1]).unwrap();
+        let deadline = |progress: &Progress| progress.held.as_ref().unwrap().patience.deadline();
+        let first = deadline(&progress);
+        // In time, it has no more of it than it had.
+        progress.count(&[2]).unwrap();
+        progress.excuse();
+        assert_eq!(deadline(&progress), first);
+        tokio::time::advance(PATIENCE * 2).await;
+        progress.count(&[3]).unwrap();
+        progress.excuse();
+        assert_eq!(deadline(&progress), Instant::now() + PATIENCE);
     }
 
     #[tokio::test]

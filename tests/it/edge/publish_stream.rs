@@ -311,6 +311,17 @@ async fn silence_is_broken_by_heartbeats() {
 }
 
 #[tokio::test]
+async fn who_has_said_nothing_yet_does_not_hold_up_a_drain() {
+    let edge = Edge::start().await;
+    let (_frames, stream) = mpsc::channel::<PublishStreamRequest>(1);
+    let mut answers = edge.broker().publish_stream(ReceiverStream::new(stream)).await.unwrap().into_inner();
+    let stopping = tokio::spawn(edge.stop());
+    let refused = timeout(PATIENCE, answers.message()).await.unwrap().unwrap_err();
+    refusals::assert_refused(&refused, Code::Unavailable, "DRAINING", None);
+    assert_eq!(stopping.await.unwrap().cut, 0);
+}
+
+#[tokio::test]
 async fn a_draining_broker_answers_what_it_took() {
     let edge = Edge::start().await;
     let mut stream = Publishing::open(&edge, numbered("p", 0, &["a"])).await;
