@@ -36,7 +36,7 @@ Three terminals:
   tilde publish orders/eu '{\"id\":7}'
 
 Exit codes:
-  0  done, or stopped by a signal
+  0  done; of `serve`, `subscribe`, `publish --lines`: or stopped by a signal, with all in order
   1  failed, or refused by the broker; of `serve` and `config` also: a setting is wrong
   2  the command line is wrong or incomplete, and nothing was tried";
 

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 /// How long the command may take to end by itself. It may be stuck writing into a pipe that nobody reads.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Tells when the person has had enough.
 #[derive(Clone, Debug)]

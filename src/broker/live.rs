@@ -107,8 +107,9 @@ pub struct Closing {
 pub struct LiveStream {
     admission: Admission,
     seat: Registration,
-    // The first position that it has not dealt with.
+    // The first position that it has not dealt with, and the last that it has, as in a page.
     next: Sequence,
+    after: Sequence,
     // The last that it wants.
     stop: Sequence,
     // Messages that it may still send.
@@ -151,13 +152,13 @@ impl Broker {
         let Beginning { start: Start { next, gap }, snapshot } =
             beginning.resolve(place, &bounds, &self.shared).await?;
         let seat = place.router.register(patterns);
-        let arrived = next > bounds.end;
+        let (arrived, after) = (next > bounds.end, bounds.seen(next));
         let started = Started { stream_id: self.shared.clock.random(), heartbeat_interval: interval };
-        let opening =
-            Event { started: Some(started), gap, caught_up: arrived, ..Event::empty(place.cursor(next.previous())) };
+        let opening = Event { started: Some(started), gap, caught_up: arrived, ..Event::empty(place.cursor(after)) };
         Ok(LiveStream {
             seat,
             next,
+            after,
             stop: if subscribe.stop_at_end { bounds.end } else { Sequence::MAX },
             left: if subscribe.max_messages == 0 { u64::MAX } else { subscribe.max_messages },
             opening: Some(Box::new(opening)),
@@ -285,7 +286,7 @@ impl LiveStream {
             LagPolicy::Skip => {
                 let last = self.committed();
                 let gap = Gap { reason: GapReason::Skipped, first: self.next, last };
-                self.next = last.next();
+                (self.next, self.after) = (last.next(), last);
                 self.told = true;
                 Ok(Some(Event { gap: Some(gap), caught_up: true, ..Event::empty(self.cursor()) }))
             }
@@ -305,7 +306,7 @@ impl LiveStream {
         }
         // With an end that was set at the beginning, the end of the page is not the end of the log.
         let open = self.stop == Sequence::MAX && self.snapshot.is_none();
-        self.go_on(page.next);
+        self.go_on(page.next, page.after);
         self.left -= page.messages as u64;
         let caught_up = page.end && (open || self.committed() < self.next);
         let arrives = (caught_up || self.next > self.stop) && !self.told;
@@ -323,13 +324,14 @@ impl LiveStream {
         Ok(Some(Event { runs, messages, gap, caught_up, ..Event::empty(self.cursor()) }))
     }
 
-    /// Everything before `next` has been dealt with.
-    fn go_on(&mut self, next: Sequence) {
-        self.next = next;
+    /// Everything up to `after` has been dealt with, and there is nothing before `next`.
+    fn go_on(&mut self, next: Sequence, after: Sequence) {
+        (self.next, self.after) = (next, after);
         if let Some(snapshot) = &mut self.snapshot {
             let (next, goes_on) = snapshot.advance(next);
             self.next = next;
             if !goes_on {
+                self.after = next.previous();
                 self.snapshot = None;
             }
         }
@@ -376,7 +378,8 @@ impl LiveStream {
     fn move_on(&mut self) {
         match self.seat.answer() {
             Call::Awake => {}
-            Call::Parked(routed) => self.next = self.next.max(routed.next()),
+            Call::Parked(routed) if routed >= self.next => (self.next, self.after) = (routed.next(), routed),
+            Call::Parked(_) => {}
             Call::Called(first) => self.next = self.next.max(first),
         }
     }
@@ -395,7 +398,7 @@ impl LiveStream {
     }
 
     fn cursor(&self) -> Cursor {
-        self.admission.place.cursor(self.next.previous())
+        self.admission.place.cursor(self.after)
     }
 
     fn query(&self) -> Query<'_> {

@@ -16,8 +16,9 @@ pub struct Start {
 
 /// Finds the beginning in a log with these bounds. With `strict`, what would be a gap is refused.
 ///
-/// A sequence that is not there yet is waited for. A cursor beyond the end belongs to a part that was cut off: its
-/// stream goes on right after what is there, so that nothing is missed whatever the numbers of what comes.
+/// A sequence that is not there yet is waited for, also with the cursor of a stream that waited for it. Any other cursor
+/// beyond the end belongs to a part that was cut off: its stream goes on right after what is there, so that nothing is
+/// missed whatever the numbers of what comes.
 pub fn resolve(position: Position, bounds: &Bounds, strict: bool) -> Result<Start> {
     let start = match position {
         // What names a time or counts from the end begins there too, unless the log has something for it.
@@ -53,6 +54,9 @@ fn after(cursor: Cursor, bounds: &Bounds) -> Start {
     let replaced = |first, last| Some(Gap { reason: GapReason::LogReplaced, first, last });
     if cursor.log != bounds.id {
         return Start { next: bounds.first, gap: replaced(Sequence::ZERO, Sequence::ZERO) };
+    }
+    if cursor.waits {
+        return Start::at(cursor.after.next()).not_before(bounds.first);
     }
     let cut = bounds.cuts.iter().find(|(first, last)| (*first..=*last).contains(&cursor.after));
     match cut {
@@ -90,7 +94,11 @@ mod tests {
     }
 
     fn cursor(log: u64, after: u64) -> Position {
-        Position::After(Cursor { log: LogId(log), after: Sequence(after) })
+        Position::After(Cursor { log: LogId(log), after: Sequence(after), waits: false })
+    }
+
+    fn waiting(after: u64) -> Position {
+        Position::After(Cursor { log: LogId(7), after: Sequence(after), waits: true })
     }
 
     fn gap(reason: GapReason, first: u64, last: u64) -> Option<Gap> {
@@ -132,6 +140,11 @@ mod tests {
             (&cut, cursor(7, 51), 52, None),
             (&just_cut, cursor(7, 30), 21, gap(LogReplaced, 21, 30)),
             (&just_cut, cursor(7, 70), 21, gap(LogReplaced, 21, 70)),
+            // What it waited for is still to come, or has come.
+            (&plain, waiting(25), 26, None),
+            (&plain, waiting(15), 16, None),
+            (&plain, waiting(5), 10, gap(Retention, 6, 9)),
+            (&cut, waiting(30), 31, None),
         ];
         for (bounds, position, next, gap) in cases {
             let start = resolve(position, bounds, false).unwrap();

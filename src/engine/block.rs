@@ -117,7 +117,7 @@ impl Block {
     }
 
     /// The topics that occur, each once, in the order of their first record.
-    pub fn topics(&self) -> impl ExactSizeIterator<Item = &str> {
+    pub fn topics(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
         self.topics.iter().map(|&range| self.name(range))
     }
 
@@ -171,7 +171,7 @@ impl Block {
         let begin = page.next.max(query.from).0.saturating_sub(self.first.0) as usize;
         let stop = (query.through.0.saturating_add(1).saturating_sub(self.first.0)).min(self.len() as u64) as usize;
         if begin >= stop {
-            page.next = page.next.max(self.last().next().min(query.through.next()));
+            page.go_on(self.last().next().min(query.through.next()));
             return true;
         }
         let plain = !self.has_expiring && marks.end_before(self.first);
@@ -180,7 +180,9 @@ impl Block {
             true => self.select_run(query, begin, stop, page),
             false => self.select_some(query, marks, begin..stop, page),
         };
-        page.next = self.first.plus(next as u64);
+        if next > begin {
+            page.go_on(self.first.plus(next as u64));
+        }
         next == stop
     }
 

@@ -147,6 +147,15 @@ pub struct Bounds {
     pub bytes: u64,
 }
 
+impl Bounds {
+    /// The last position before `next` that whoever begins there may say he has seen: none that a crash cut off.
+    pub fn seen(&self, next: Sequence) -> Sequence {
+        let last = next.previous();
+        let cut = self.cuts.iter().find(|(first, end)| (*first..=*end).contains(&last));
+        cut.map_or(last, |(first, _)| first.previous())
+    }
+}
+
 /// What is kept of one topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicStats {

@@ -46,6 +46,9 @@ pub struct Page {
     pub bytes: usize,
     /// The first position that this page did not deal with.
     pub next: Sequence,
+    /// The last that it dealt with. Further back than `next` only where a crash left out the positions between: who had
+    /// seen one of those would be told that it is gone, so nobody is told that he has.
+    pub after: Sequence,
     /// All that was committed when it was read, or up to the query's `through`, has been dealt with.
     pub end: bool,
     /// What was asked for and is no longer kept, before the first record.
@@ -55,7 +58,19 @@ pub struct Page {
 impl Page {
     /// An empty one that begins at `from`.
     pub fn new(from: Sequence) -> Self {
-        Page { next: from, ..Page::default() }
+        Page { next: from, after: from.previous(), ..Page::default() }
+    }
+
+    /// Everything before `next` has been dealt with.
+    pub fn go_on(&mut self, next: Sequence) {
+        if next > self.next {
+            (self.next, self.after) = (next, next.previous());
+        }
+    }
+
+    /// There is nothing before `next`.
+    pub fn skip_to(&mut self, next: Sequence) {
+        self.next = self.next.max(next);
     }
 
     /// Whether a record of `bytes` still fits.

@@ -90,14 +90,14 @@ impl Tail {
         while page.next <= through {
             let blocks = self.shared.blocks_from(page.next, query.max_bytes)?;
             if blocks.is_empty() {
-                page.next = through.next();
+                page.go_on(through.next());
             }
             for block in blocks {
                 if page.is_tired(query) {
                     return Some(page);
                 }
                 // Between two blocks sequences may skip.
-                page.next = page.next.max(block.first());
+                page.skip_to(block.first());
                 if page.next > through {
                     break;
                 }
@@ -137,7 +137,7 @@ impl Shared {
         if from < ring.from {
             return None;
         }
-        let begin = ring.blocks.partition_point(|block| block.last() < from);
+        let begin = ring.find(from);
         let mut taken = 0;
         let enough = |block: &&Arc<Block>| {
             let wanted = taken < bytes.max(1);
@@ -157,6 +157,30 @@ impl Shared {
         // The bytes are given back outside of the lock.
         drop(ring);
         drop(evicted);
+    }
+}
+
+impl Ring {
+    /// Where the first block lies that ends at `from` or later. Looked for from the newest on, in growing steps: nearly
+    /// all readers are there, and the writer waits for the lock.
+    fn find(&self, from: Sequence) -> usize {
+        let before = |at: usize| self.blocks[at].last() < from;
+        let (mut high, mut step) = (self.blocks.len(), 1);
+        let mut low = loop {
+            match high.checked_sub(step) {
+                None => break 0,
+                Some(at) if before(at) => break at + 1,
+                Some(at) => (high, step) = (at, 2 * step),
+            }
+        };
+        while low < high {
+            let middle = low.midpoint(high);
+            match before(middle) {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        low
     }
 }
 
@@ -189,6 +213,40 @@ impl TailBudget {
             held.bytes -= bytes;
             if let Some(owner) = owner.upgrade() {
                 owner.evict();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Message, Payload, Stamp, Timestamp, Topic, limits};
+
+    fn block(first: u64, messages: u64) -> Arc<Block> {
+        let mut bytes = Vec::new();
+        for sequence in first..first + messages {
+            let begin = bytes.len();
+            let message = Message::new(Topic::parse("a").unwrap(), Payload::None);
+            message.encode(limits::MESSAGE_BYTES, &mut bytes).unwrap();
+            Stamp::new(Timestamp::EPOCH).put(&mut bytes[begin..], Sequence(sequence));
+        }
+        Arc::new(Block::index(Bytes::from(bytes), Sequence(first), false).unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_block_that_is_not_behind_is_found(sizes in proptest::collection::vec((0..3u64, 1..4u64), 0..40)) {
+            let (mut ring, mut next) = (Ring::default(), 1);
+            for (skipped, messages) in sizes {
+                ring.blocks.push_back(block(next + skipped, messages));
+                next += skipped + messages;
+            }
+            for from in (0..next + 2).map(Sequence) {
+                prop_assert_eq!(ring.find(from), ring.blocks.partition_point(|block| block.last() < from));
             }
         }
     }

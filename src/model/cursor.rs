@@ -15,16 +15,19 @@ pub struct Cursor {
     pub log: LogId,
     /// Everything up to here has been dealt with.
     pub after: Sequence,
+    /// Nothing was dealt with: the log had not come so far, and its reader waited for what comes behind.
+    pub waits: bool,
 }
 
-/// The first byte of an encoded cursor; a later form takes another.
+/// The first byte of an encoded cursor, and of one that waits; a later form takes another.
 const VERSION: u8 = 1;
+const WAITING: u8 = 2;
 const BYTES: usize = 17;
 
 impl Cursor {
     /// URL-safe text of 23 characters.
     pub fn encode(&self) -> String {
-        let mut bytes = [VERSION; BYTES];
+        let mut bytes = [if self.waits { WAITING } else { VERSION }; BYTES];
         bytes[1..9].copy_from_slice(&self.log.0.to_le_bytes());
         bytes[9..].copy_from_slice(&self.after.0.to_le_bytes());
         URL_SAFE_NO_PAD.encode(bytes)
@@ -39,11 +42,13 @@ impl Cursor {
         let mut bytes = [0; BYTES];
         // Longer text is refused by the decoder, as it does not fit.
         let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).map_err(|_| invalid())?;
-        if length != BYTES || bytes[0] != VERSION {
-            return Err(invalid());
-        }
+        let waits = match bytes[0] {
+            VERSION if length == BYTES => false,
+            WAITING if length == BYTES => true,
+            _ => return Err(invalid()),
+        };
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        Ok(Cursor { log: LogId(number(1)), after: Sequence(number(9)) })
+        Ok(Cursor { log: LogId(number(1)), after: Sequence(number(9)), waits })
     }
 }
 
@@ -55,8 +60,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn comes_back_as_it_went(log: u64, after: u64) {
-            let cursor = Cursor { log: LogId(log), after: Sequence(after) };
+        fn comes_back_as_it_went(log: u64, after: u64, waits: bool) {
+            let cursor = Cursor { log: LogId(log), after: Sequence(after), waits };
             let text = cursor.encode();
             prop_assert!(text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)));
             prop_assert_eq!(Cursor::parse(&text).unwrap(), cursor);

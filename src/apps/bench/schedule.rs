@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -42,12 +42,16 @@ impl Schedule {
 /// Wakes at a point in time, to some microseconds: the runtime's own timers are a millisecond wide, which is more than
 /// what is measured.
 #[derive(Debug)]
-pub struct Alarm(Timer);
+pub struct Alarm {
+    timer: Timer,
+    // What it is set for.
+    set: Option<Instant>,
+}
 
 impl Alarm {
     /// Not set yet.
     pub fn new() -> io::Result<Alarm> {
-        Timer::new().map(Alarm)
+        Ok(Alarm { timer: Timer::new()?, set: None })
     }
 
     /// Ready if `due` is not after now; else whoever polls is woken then.
@@ -57,10 +61,13 @@ impl Alarm {
             if left.is_zero() {
                 return Poll::Ready(());
             }
-            // It may have rung for an earlier point in time: then it is set again.
-            if self.0.poll(left, context).is_pending() {
-                return Poll::Pending;
+            if self.set != Some(due) {
+                self.timer.set(left);
+                self.set = Some(due);
             }
+            ready!(self.timer.poll(context));
+            // It may have rung for an earlier point in time: then it is set again.
+            self.set = None;
         }
     }
 }
@@ -95,13 +102,16 @@ mod linux {
             AsyncFd::with_interest(timer, Interest::READABLE).map(Timer)
         }
 
-        /// Ready when it has rung since it was last looked at; else rings after `left`.
-        pub fn poll(&mut self, left: Duration, context: &mut Context<'_>) -> Poll<()> {
+        /// Rings after `left`, and not at any time that was set before.
+        pub fn set(&mut self, left: Duration) {
             let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
             let value = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
             let timer = Itimerspec { it_interval: zero, it_value: value };
-            // Setting it anew forgets that it has rung.
             timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &timer).expect("a time within a run");
+        }
+
+        /// Ready when it has rung since it was last looked at.
+        pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
             match ready!(self.0.poll_read_ready(context)) {
                 Ok(mut rang) => rang.clear_ready(),
                 Err(_) => return Poll::Pending,
@@ -132,9 +142,13 @@ mod other {
             Ok(Timer(Box::pin(sleep(Duration::ZERO))))
         }
 
-        /// Ready when `left` is over.
-        pub fn poll(&mut self, left: Duration, context: &mut Context<'_>) -> Poll<()> {
+        /// Rings after `left`.
+        pub fn set(&mut self, left: Duration) {
             self.0.as_mut().reset(Instant::now() + left);
+        }
+
+        /// Ready when it has rung.
+        pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
             self.0.as_mut().poll(context)
         }
     }

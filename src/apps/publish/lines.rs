@@ -9,11 +9,15 @@ use std::{
 
 use prost::Message;
 use serde::Serialize;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time,
+};
 
 use super::{
     super::{
         failure::Failure,
+        interrupt::{self, Interrupt},
         output::{self, Format},
         remote::Remote,
     },
@@ -47,7 +51,7 @@ pub async fn publish(args: &Args) -> anyhow::Result<()> {
     tell_trouble(publisher.trouble(), args);
     let mut work = Work { publisher, template: args.request(), pending: VecDeque::new(), tally: Tally::default() };
     let lines = Lines::read(io::stdin(), work.template.encoded_len());
-    let missing = work.publish(lines).await;
+    let missing = work.publish(lines, Interrupt::listen()?).await;
     let Work { tally, .. } = work;
     if tally.told > 0 {
         eprintln!();
@@ -101,28 +105,15 @@ struct Work {
 }
 
 impl Work {
-    /// Publishes lines to their end, or until one is not published. The error is that of reading them.
-    async fn publish(&mut self, mut lines: Lines) -> Result<Option<Missing>, String> {
-        let progress = io::stderr().is_terminal() && !io::stdin().is_terminal();
+    /// Publishes lines to their end, until one is not published, or until the person has had enough. The error is that of
+    /// reading them, or of not waiting for their answers.
+    async fn publish(&mut self, lines: Lines, mut interrupt: Interrupt) -> Result<Option<Missing>, String> {
         let mut missing = None;
-        let end = loop {
-            tokio::select! {
-                biased;
-                batch = lines.batch() => match batch {
-                    Ok(batch) if batch.is_empty() => break Ok(()),
-                    Ok(batch) => self.send(batch, &mut missing).await,
-                    Err(error) => break Err(error),
-                },
-                (line, answer) = first(&mut self.pending), if !self.pending.is_empty() => {
-                    self.tally.take(line, answer, &mut missing);
-                }
-            }
-            self.answers(UNDER_WAY, &mut missing).await;
-            if missing.is_some() {
-                break Ok(());
-            }
-            if progress {
-                self.tally.tell();
+        let end = tokio::select! {
+            end = self.send_all(lines, &mut missing) => end,
+            () = interrupt.wait() => {
+                eprintln!("stopped: nothing after line {} was sent", self.tally.sent);
+                self.leave(&mut missing).await
             }
         };
         self.answers(0, &mut missing).await;
@@ -132,11 +123,47 @@ impl Work {
         end.map(|()| None)
     }
 
+    /// Dropped before it ends it sends nothing more.
+    async fn send_all(&mut self, mut lines: Lines, missing: &mut Option<Missing>) -> Result<(), String> {
+        let progress = io::stderr().is_terminal() && !io::stdin().is_terminal();
+        loop {
+            tokio::select! {
+                biased;
+                batch = lines.batch() => match batch? {
+                    batch if batch.is_empty() => return Ok(()),
+                    batch => self.send(batch, missing).await,
+                },
+                (line, answer) = first(&mut self.pending), if !self.pending.is_empty() => {
+                    self.tally.take(line, answer, missing);
+                }
+            }
+            self.answers(UNDER_WAY, missing).await;
+            if missing.is_some() {
+                return Ok(());
+            }
+            if progress {
+                self.tally.tell();
+            }
+        }
+    }
+
+    /// Waits for the answers as long as a person does.
+    async fn leave(&mut self, missing: &mut Option<Missing>) -> Result<(), String> {
+        match time::timeout(interrupt::PATIENCE / 2, self.answers(0, missing)).await {
+            Ok(()) => Ok(()),
+            Err(_) => {
+                let lines: Vec<u64> = self.pending.drain(..).map(|(line, _)| line).collect();
+                Err(format!("whether {} came to be published is unknown: the broker did not answer", Numbers(&lines)))
+            }
+        }
+    }
+
     async fn send(&mut self, lines: Vec<Vec<u8>>, missing: &mut Option<Missing>) {
         for line in lines {
-            self.tally.sent += 1;
             let request = PublishRequest { payload: Some(payload(line)), ..self.template.clone() };
-            match self.publisher.send(request).await {
+            let sent = self.publisher.send(request).await;
+            self.tally.sent += 1;
+            match sent {
                 Ok(pending) => self.pending.push_back((self.tally.sent, pending)),
                 Err(fault) => return self.tally.take(self.tally.sent, Err(fault), missing),
             }

@@ -1,7 +1,7 @@
 //! Finds the streams that want a topic. Pure. A topic costs its own length, and each distinct pattern that matches is
 //! visited once in a block, whatever the number of topics in it: so there is no cache of results to keep right.
 
-use std::collections::HashMap;
+use std::{cell::Cell, collections::HashMap};
 
 use super::{radix::Radix, routes::Routes};
 use crate::model::{Pattern, Sequence, topic};
@@ -23,9 +23,9 @@ pub struct Index {
 #[derive(Default)]
 struct Group {
     slots: Vec<Slot>,
-    seen: u64,
+    seen: Cell<u64>,
     // Counts the groups of one visit, where they are told apart.
-    number: u32,
+    number: Cell<u32>,
 }
 
 impl Index {
@@ -66,21 +66,21 @@ impl Index {
     }
 
     /// Tells `found` which streams want any of the topics. A stream is told once for each of its patterns that match.
-    pub fn visit<'a>(&mut self, topics: impl Iterator<Item = &'a str>, mut found: impl FnMut(Slot)) {
+    pub fn visit<'a>(&mut self, topics: impl Iterator<Item = &'a str> + Clone, mut found: impl FnMut(Slot)) {
         if self.is_empty() {
             return;
         }
         self.visit += 1;
         let visit = self.visit;
-        for name in topics {
+        for name in topics.clone() {
             if !topic::is_reserved(name) {
                 self.all.tell(visit, &mut found);
             }
-            if let Some(group) = self.exact.get_mut(name) {
+            if let Some(group) = self.exact.get(name) {
                 group.tell(visit, &mut found);
             }
-            self.prefixes.walk(name.as_bytes(), |group| group.tell(visit, &mut found));
         }
+        self.prefixes.walk(topics.map(str::as_bytes), |_, group| group.tell(visit, &mut found));
     }
 }
 
@@ -90,28 +90,30 @@ impl Index {
     pub fn routes<'a>(
         &mut self,
         first: Sequence,
-        topics: impl Iterator<Item = &'a str>,
+        topics: impl Iterator<Item = &'a str> + Clone,
         most: usize,
     ) -> Option<Routes> {
         self.visit += 1;
         let visit = self.visit;
         let (mut slots, mut pairs, mut groups) = (Vec::new(), Vec::new(), 0);
-        for (topic, name) in (0..).zip(topics) {
-            let mut found = |group: &mut Group| {
-                if group.seen != visit {
-                    (group.seen, group.number) = (visit, groups);
-                    groups += 1;
-                    slots.extend(group.slots.iter().map(|slot| (*slot, group.number)));
-                }
-                pairs.push((group.number, topic));
-            };
-            self.exact.get_mut(name).map(&mut found);
-            self.prefixes.walk(name.as_bytes(), found);
+        let mut found = |topic: usize, group: &Group| {
             if slots.len() + pairs.len() > most {
-                return None;
+                return;
+            }
+            if group.seen.replace(visit) != visit {
+                group.number.set(groups);
+                groups += 1;
+                slots.extend(group.slots.iter().map(|slot| (*slot, group.number.get())));
+            }
+            pairs.push((group.number.get(), topic as u32));
+        };
+        for (topic, name) in topics.clone().enumerate() {
+            if let Some(group) = self.exact.get(name) {
+                found(topic, group);
             }
         }
-        Some(Routes::new(first, groups, slots, &pairs))
+        self.prefixes.walk(topics.map(str::as_bytes), found);
+        (slots.len() + pairs.len() <= most).then(|| Routes::new(first, groups, slots, &pairs))
     }
 
     /// The streams that want everything.
@@ -138,9 +140,8 @@ impl Group {
         }
     }
 
-    fn tell(&mut self, visit: u64, found: &mut impl FnMut(Slot)) {
-        if self.seen != visit {
-            self.seen = visit;
+    fn tell(&self, visit: u64, found: &mut impl FnMut(Slot)) {
+        if self.seen.replace(visit) != visit {
             self.slots.iter().copied().for_each(found);
         }
     }

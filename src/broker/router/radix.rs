@@ -1,4 +1,8 @@
 //! A radix tree over bytes: values by key, and all whose key a text begins with. Pure.
+//!
+//! What a walk costs is waiting for memory. So texts are looked up together, each a step at a time: while one waits, the
+//! processor goes on with the others. And a node says by itself which children it has, with a set of bytes as in array
+//! mapped tries (Bagwell, Ideal Hash Trees, 2001), and a label of one byte is not looked at again.
 
 /// Values by key.
 pub struct Radix<V> {
@@ -8,11 +12,30 @@ pub struct Radix<V> {
 /// What is reached by one label. Only the root may have neither a value nor two children.
 struct Node<V> {
     label: Box<[u8]>,
-    value: Option<V>,
-    // The first bytes of the children's labels, in which they all differ; sorted, as are the children. By themselves, so
-    // that looking for one touches no other child.
-    firsts: Vec<u8>,
+    // Apart: most walks that come by want only the way on.
+    value: Option<Box<V>>,
+    // The first bytes of the children's labels, in which they all differ; the children are in their order.
+    firsts: ByteSet,
     children: Vec<Node<V>>,
+}
+
+/// Some of the 256 bytes.
+#[derive(Clone, Copy, Default)]
+struct ByteSet([u64; 4]);
+
+impl ByteSet {
+    /// How many smaller ones it has: Ok if it has this one too.
+    fn rank(&self, byte: u8) -> Result<usize, usize> {
+        let (word, bit) = (usize::from(byte >> 6), 1 << (byte & 63));
+        let before = self.0[..word].iter().map(|word| word.count_ones()).sum::<u32>();
+        let rank = (before + (self.0[word] & (bit - 1)).count_ones()) as usize;
+        if self.0[word] & bit != 0 { Ok(rank) } else { Err(rank) }
+    }
+
+    /// Puts it in, or takes it out.
+    fn toggle(&mut self, byte: u8) {
+        self.0[usize::from(byte >> 6)] ^= 1 << (byte & 63);
+    }
 }
 
 impl<V> Default for Radix<V> {
@@ -30,7 +53,7 @@ impl<V: Default> Radix<V> {
             let at = match node.child(rest[0]) {
                 Ok(at) => at,
                 Err(at) => {
-                    node.firsts.insert(at, rest[0]);
+                    node.firsts.toggle(rest[0]);
                     node.children.insert(at, Node::leaf(rest));
                     at
                 }
@@ -57,19 +80,17 @@ impl<V> Radix<V> {
         self.root.remove(key)
     }
 
-    /// Tells `found` the value of every key that `text` begins with, the shortest first.
-    pub fn walk(&mut self, text: &[u8], mut found: impl FnMut(&mut V)) {
-        let mut node = &mut self.root;
-        let mut rest = text;
-        loop {
-            if let Some(value) = &mut node.value {
-                found(value);
-            }
-            let Some(&byte) = rest.first() else { return };
-            let Ok(at) = node.child(byte) else { return };
-            node = &mut node.children[at];
-            let Some(further) = rest.strip_prefix(&*node.label) else { return };
-            rest = further;
+    /// Tells `found` the value of every key that a text begins with, and which of the texts. Of one text the shortest comes
+    /// first; of one value the first text.
+    pub fn walk<'t>(&self, texts: impl Iterator<Item = &'t [u8]>, mut found: impl FnMut(usize, &V)) {
+        let mut ways: Vec<_> = texts.enumerate().map(|(at, text)| (at, text, &self.root)).collect();
+        while !ways.is_empty() {
+            ways.retain_mut(|(at, rest, node)| {
+                if let Some(value) = &node.value {
+                    found(*at, value);
+                }
+                node.step(rest).map(|further| (*node, *rest) = further).is_some()
+            });
         }
     }
 }
@@ -77,12 +98,21 @@ impl<V> Radix<V> {
 impl<V> Node<V> {
     /// Without value and children.
     fn leaf(label: &[u8]) -> Self {
-        Node { label: label.into(), value: None, firsts: Vec::new(), children: Vec::new() }
+        Node { label: label.into(), value: None, firsts: ByteSet::default(), children: Vec::new() }
+    }
+
+    /// The child that a text leads to, and what is left of the text.
+    fn step<'t>(&self, text: &'t [u8]) -> Option<(&Self, &'t [u8])> {
+        let child = &self.children[self.child(*text.first()?).ok()?];
+        let length = child.label.len();
+        // The first byte is the same.
+        let matches = length == 1 || text.starts_with(&child.label);
+        matches.then(|| (child, &text[length..]))
     }
 
     /// The child whose label begins so, or where it would be.
     fn child(&self, byte: u8) -> Result<usize, usize> {
-        self.firsts.binary_search(&byte)
+        self.firsts.rank(byte)
     }
 
     /// Puts a node between this one's parent and what it was; its label has `length` bytes.
@@ -94,13 +124,13 @@ impl<V> Node<V> {
             children: std::mem::take(&mut self.children),
         };
         self.label = self.label[..length].into();
-        self.firsts = vec![lower.label[0]];
+        self.firsts.toggle(lower.label[0]);
         self.children = vec![lower];
     }
 
     /// As deep as the key has bytes, at most.
     fn remove(&mut self, key: &[u8]) -> Option<V> {
-        let Some(&byte) = key.first() else { return self.value.take() };
+        let Some(&byte) = key.first() else { return self.value.take().map(|value| *value) };
         let at = self.child(byte).ok()?;
         let child = &mut self.children[at];
         let rest = key.strip_prefix(&*child.label)?;
@@ -108,7 +138,7 @@ impl<V> Node<V> {
         if child.value.is_none() {
             match child.children.len() {
                 0 => {
-                    self.firsts.remove(at);
+                    self.firsts.toggle(byte);
                     self.children.remove(at);
                 }
                 1 => child.merge(),
@@ -146,8 +176,8 @@ mod tests {
                 assert!(!child.label.is_empty() && (child.value.is_some() || child.children.len() >= 2));
                 child.check();
             }
-            assert!(self.firsts.is_sorted_by(|a, b| a < b));
-            assert!(self.firsts.iter().eq(self.children.iter().map(|child| &child.label[0])));
+            let firsts = (0..=u8::MAX).filter(|byte| self.child(*byte).is_ok());
+            assert!(firsts.eq(self.children.iter().map(|child| child.label[0])));
         }
     }
 
@@ -165,11 +195,14 @@ mod tests {
                 }
                 tree.root.check();
                 prop_assert_eq!(tree.is_empty(), naive.is_empty());
-                let mut found = Vec::new();
-                tree.walk(key.as_bytes(), |value| found.push(*value));
-                let expected: Vec<_> =
-                    naive.iter().filter(|(known, _)| key.starts_with(*known)).map(|(_, value)| *value).collect();
-                prop_assert_eq!(found, expected);
+                let texts = ["b", &key, "", &key];
+                let mut found = vec![Vec::new(); texts.len()];
+                tree.walk(texts.iter().map(|text| text.as_bytes()), |at, value| found[at].push(*value));
+                for (text, found) in texts.iter().zip(found) {
+                    let expected: Vec<_> =
+                        naive.iter().filter(|(known, _)| text.starts_with(*known)).map(|(_, value)| *value).collect();
+                    prop_assert_eq!(found, expected);
+                }
             }
         }
     }

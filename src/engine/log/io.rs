@@ -8,6 +8,8 @@ use std::{
     path::Path,
 };
 
+use crate::model::Reason;
+
 /// A disk. Errors are those of the operating system; what was not synced may be lost by a crash, in any part.
 pub trait LogIo: Send + Sync + 'static {
     /// The names in a directory, in no order.
@@ -185,6 +187,15 @@ impl LogFile for File {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+}
+
+/// What is told of an error that spoils nothing but what was tried.
+pub fn reason(error: &io::Error) -> Reason {
+    match error {
+        error if is_full(error) => Reason::StorageFull,
+        error if is_out_of_files(error) => Reason::EngineUnreachable,
+        _ => Reason::StorageFailed,
     }
 }
 

@@ -123,7 +123,7 @@ impl LogEngine {
     pub fn open(dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let failed = |error: std::io::Error| {
             let message = format!("the data directory {} could not be opened: {error}", dir.display());
-            Error::new(if io::is_full(&error) { Reason::StorageFull } else { Reason::StorageFailed }, message)
+            Error::new(io::reason(&error), message)
         };
         let io: Arc<dyn LogIo> = Arc::new(Disk);
         io.create_dir(&dir.join(LOGS)).map_err(failed)?;
@@ -243,7 +243,7 @@ impl Engine for LogEngine {
     fn logs(&self) -> Result<Vec<NamespaceName>> {
         logs(&*self.io, &self.dir).map_err(|error| {
             tracing::error!(%error, "the directory of logs could not be read");
-            Error::new(Reason::StorageFailed, "the broker could not list its logs: see its log")
+            Error::new(io::reason(&error), "the broker could not list its logs: see its log")
         })
     }
 

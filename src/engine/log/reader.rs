@@ -41,7 +41,7 @@ impl Segments {
         let first = self.first();
         if query.from < first {
             page.gap = Some(Gap { reason: GapReason::Retention, first: query.from, last: first.previous() });
-            page.next = first;
+            page.go_on(first);
         }
         let list = self.list();
         let mut effort = 0;
@@ -62,10 +62,10 @@ impl Segments {
             }
             // Nothing more of this segment: go on with the next, which may begin further on.
             if let Some(next) = list.get(at + 1) {
-                page.next = page.next.max(next.header.first);
+                page.skip_to(next.header.first);
             }
         }
-        page.next = page.next.max(through.next());
+        page.go_on(through.next());
         page.end = true;
         Ok(Some(page))
     }
@@ -92,7 +92,7 @@ impl Segments {
                     return Ok(Flow::Uncached);
                 };
                 for block in blocks.iter() {
-                    page.next = page.next.max(block.first());
+                    page.skip_to(block.first());
                     if page.next > query.through {
                         return Ok(Flow::On);
                     }

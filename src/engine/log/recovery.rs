@@ -275,8 +275,7 @@ impl Recovery<'_> {
     fn failed(&self, error: &io::Error) -> Error {
         tracing::error!(namespace = %self.segments.name, %error, "the log could not be opened");
         let message = format!("namespace {}: its log could not be opened: {error}", self.segments.name);
-        let reason = if super::io::is_full(error) { Reason::StorageFull } else { Reason::StorageFailed };
-        Error::new(reason, message)
+        Error::new(super::io::reason(error), message)
     }
 
     fn refuse(&self, first: Sequence, why: String) -> Error {

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    model::{Error, LogId, NamespaceName, Reason, Result, Sequence, Timestamp},
+    model::{Error, LogId, NamespaceName, Result, Sequence, Timestamp},
 };
 
 /// Where files with the highest sequences are missing, nobody knows how many there were: numbering goes on so much
@@ -105,12 +105,11 @@ impl<'a> Plan<'a> {
         // The newest first: what an interrupted repair left of a segment lies behind it, and makes room for the new.
         for step in self.steps.iter().rev() {
             Changes { io, dir }.make(step, self.examination).map_err(|error| {
-                let reason = if super::io::is_full(&error) { Reason::StorageFull } else { Reason::StorageFailed };
                 let message = format!(
                     "namespace {name}: the repair was interrupted: {error}. No message was given up that could be \
                      kept: when the cause is gone, run it again"
                 );
-                Error::new(reason, message)
+                Error::new(super::io::reason(&error), message)
             })?;
         }
         Ok(())

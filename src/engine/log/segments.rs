@@ -169,7 +169,7 @@ impl Segments {
             // Otherwise retention took it while it was read.
             self.log_failure(segment, error);
         }
-        Error::new(Reason::StorageFailed, "the broker could not read what it stored: see its log")
+        Error::new(super::io::reason(error), "the broker could not read what it stored: see its log")
     }
 
     fn log_failure(&self, segment: &Segment, error: &io::Error) {

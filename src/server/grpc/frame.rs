@@ -83,7 +83,7 @@ mod tests {
         Event {
             runs: Vec::new(),
             messages: 0,
-            cursor: Cursor { log: LogId(7), after: Sequence(2) },
+            cursor: Cursor { log: LogId(7), after: Sequence(2), waits: false },
             started: None,
             heartbeat: None,
             gap: None,

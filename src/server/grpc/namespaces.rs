@@ -27,7 +27,7 @@ impl namespaces_server::Namespaces for NamespacesService {
         for setting in SETTINGS.iter().filter(|setting| (setting.is_given)(&wanted)) {
             (setting.put)(&mut namespace, &wanted)?;
         }
-        let (created, _) = self.0.create_namespace(namespace).await?;
+        let (created, _) = self.0.create_namespace(namespace).await.map_err(called("namespace.name"))?;
         Ok(Response::new(pb::CreateNamespaceResponse { namespace: Some(answer(created)) }))
     }
 
@@ -36,7 +36,7 @@ impl namespaces_server::Namespaces for NamespacesService {
         request: Request<pb::GetNamespaceRequest>,
     ) -> Result<Response<pb::GetNamespaceResponse>, Status> {
         let name = parse_name(&request.into_inner().name, "name")?;
-        let found = self.0.get_namespace(&name).await?;
+        let found = self.0.get_namespace(&name).await.map_err(called("name"))?;
         Ok(Response::new(pb::GetNamespaceResponse { namespace: Some(answer(found)) }))
     }
 
@@ -61,7 +61,7 @@ impl namespaces_server::Namespaces for NamespacesService {
         let name = parse_name(&wanted.name, "namespace.name")?;
         let etag = wanted.etag.clone();
         let change = parse_change(wanted, request.update_mask)?;
-        let updated = self.0.update_namespace(&name, &etag, change).await?;
+        let updated = self.0.update_namespace(&name, &etag, change).await.map_err(called("namespace.name"))?;
         Ok(Response::new(pb::UpdateNamespaceResponse { namespace: Some(answer(updated)) }))
     }
 
@@ -70,7 +70,7 @@ impl namespaces_server::Namespaces for NamespacesService {
         request: Request<pb::DeleteNamespaceRequest>,
     ) -> Result<Response<pb::DeleteNamespaceResponse>, Status> {
         let name = parse_name(&request.into_inner().name, "name")?;
-        self.0.delete_namespace(&name).await?;
+        self.0.delete_namespace(&name).await.map_err(called("name"))?;
         Ok(Response::new(pb::DeleteNamespaceResponse {}))
     }
 }
@@ -195,6 +195,15 @@ fn parse_name(name: &str, field: &str) -> Result<NamespaceName> {
         return Err(Error::new(Reason::NamespaceInvalid, format!("{field} is empty: name the namespace")).field(field));
     }
     NamespaceName::parse(name).map_err(|error| error.field(field))
+}
+
+/// Puts the field that a refusal is about as the request calls it: the broker does not know where the name stood.
+fn called(name: &'static str) -> impl Fn(Error) -> Error {
+    move |error| match error.violated_field() {
+        Some("namespace") => error.field(name),
+        Some("etag") => error.field("namespace.etag"),
+        _ => error,
+    }
 }
 
 fn answer(versioned: Versioned) -> pb::Namespace {

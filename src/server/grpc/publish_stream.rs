@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -71,6 +72,7 @@ enum Phase {
 struct Opening {
     namespace: NamespaceName,
     producer_id: String,
+    heartbeat_interval: Duration,
     frame: Bytes,
 }
 
@@ -78,6 +80,7 @@ struct Open {
     stream: PublishStream,
     namespace: NamespaceName,
     producer_id: String,
+    heartbeat_interval: Duration,
     // What the library found wrong with a frame.
     malformed: Option<Status>,
     // Nothing more comes.
@@ -117,14 +120,15 @@ impl PublishBody {
         let open = OpenPublishStream { namespace: namespace.clone(), producer, heartbeat_interval };
         let broker = self.broker.clone();
         let opened = Box::pin(async move { broker.open_publish_stream(open).await });
-        Ok(Phase::Opening(opened, Opening { namespace, producer_id: first.producer_id, frame }))
+        let producer_id = first.producer_id;
+        Ok(Phase::Opening(opened, Opening { namespace, producer_id, heartbeat_interval, frame }))
     }
 }
 
 impl Open {
     fn new(stream: PublishStream, opening: Opening) -> Self {
-        let Opening { namespace, producer_id, frame } = opening;
-        let mut open = Open { stream, namespace, producer_id, malformed: None, ended: false };
+        let Opening { namespace, producer_id, heartbeat_interval, frame } = opening;
+        let mut open = Open { stream, namespace, producer_id, heartbeat_interval, malformed: None, ended: false };
         // What it says besides was read before.
         let taken = incoming::frame(&frame).and_then(|(_, requests)| open.take_requests(&requests));
         if let Err(error) = taken {
@@ -198,6 +202,12 @@ impl Open {
         }
         if !frame.namespace.is_empty() && frame.namespace != self.namespace.as_str() {
             return Err(convert::invalid("namespace", "is said in the first frame of a stream, and cannot change"));
+        }
+        let interval =
+            frame.heartbeat_interval.map(|interval| convert::heartbeat_interval(Some(interval))).transpose()?;
+        if interval.is_some_and(|interval| interval != self.heartbeat_interval) {
+            let why = "is said in the first frame of a stream, and cannot change";
+            return Err(convert::invalid("heartbeat_interval", why));
         }
         if frame.first_number > 0 && self.producer_id.is_empty() {
             return Err(convert::invalid("first_number", "numbers nothing without a producer_id"));

@@ -5,7 +5,7 @@ use std::{
     process::{Child, ChildStderr, Stdio},
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Tilde, finish, run, tilde};
 
@@ -118,6 +118,23 @@ fn lines_are_published_as_they_come() {
     finish(subscribe).ok();
     drop(pipe);
     assert!(finish(publish).text().contains("3 lines published, sequences "));
+}
+
+#[test]
+fn who_stops_is_told_what_was_published() {
+    let broker = Tilde::in_memory();
+    let mut subscribe = broker.command(&["subscribe", "live", "--from", "earliest", "--format", "raw", "--count", "2"]);
+    let subscribe = subscribe.spawn().unwrap();
+    let mut publish = broker.command(&["publish", "live", "--lines"]);
+    let mut publish = publish.stdin(Stdio::piped()).spawn().unwrap();
+    let mut pipe = publish.stdin.take().unwrap();
+    writeln!(pipe, "one\ntwo").unwrap();
+    finish(subscribe).ok();
+    kill_process(Pid::from_child(&publish), Signal::TERM).unwrap();
+    let (told, mut more) = first_words(&mut publish);
+    assert_eq!(told, "stopped: nothing after line 2 was sent\n");
+    assert!(finish(publish).text().contains("2 lines published, sequences 1 to 2"));
+    assert_eq!(more.read_to_string(&mut String::new()).unwrap(), 0);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tilde::{
 use tonic::Code;
 
 use super::{
-    client::{earliest, everything, start, text, texts},
+    client::{earliest, everything, next, start, text, texts},
     *,
 };
 use crate::support::{self, run};
@@ -59,6 +59,60 @@ async fn numbering_goes_on_and_cursors_stay_valid() {
             SubscribeRequest { strict: true, start: start(Position::AfterCursor(read.cursor)), ..everything() };
         assert!(client.read_with(strict).await.failure.is_none());
     }
+    broker.stop();
+}
+
+/// Numbering goes on further up after a crash: nobody is told that he has seen what was left out.
+#[tokio::test]
+async fn no_cursor_names_a_position_that_a_crash_left_out() {
+    let place = tempfile::tempdir().unwrap();
+    let broker = Tilde::start_in(place.path(), &[]);
+    let client = Client::of(&broker).await;
+    client.publish(message("a", "one")).await.unwrap();
+    let two = client.publish(message("a", "two")).await.unwrap();
+    broker.kill();
+    let broker = Tilde::start_in(place.path(), &[]);
+    let client = Client::of(&broker).await;
+    let three = client.publish(message("a", "three")).await.unwrap();
+    assert!(three.sequence > two.sequence + 1, "the crash left nothing out");
+
+    let at = |sequence: u64| SubscribeRequest { start: start(Position::Sequence(sequence)), ..everything() };
+    let mut cursors = vec![client.read_with(SubscribeRequest { max_messages: 2, ..at(1) }).await.cursor];
+    for position in
+        [Position::Sequence(three.sequence), Position::LastMessages(1), Position::Time(three.publish_time.unwrap())]
+    {
+        let request = SubscribeRequest { start: start(position), ..everything() };
+        let mut stream = client.subscribe(request).await.unwrap();
+        cursors.push(next(&mut stream).await.unwrap().unwrap().cursor);
+    }
+    for cursor in cursors {
+        let strict = SubscribeRequest { strict: true, start: start(Position::AfterCursor(cursor)), ..everything() };
+        let read = client.read_with(strict).await;
+        assert_eq!((texts(&read.messages), read.gaps.as_slice()), (vec!["three"], &[][..]), "{:?}", read.failure);
+    }
+    broker.stop();
+}
+
+#[tokio::test]
+async fn a_stream_that_waits_beyond_the_end_goes_on_waiting() {
+    let place = tempfile::tempdir().unwrap();
+    let broker = Tilde::start_in(place.path(), &[]);
+    let client = Client::of(&broker).await;
+    let one = client.publish(message("a", "one")).await.unwrap().sequence;
+    let request = SubscribeRequest { start: start(Position::Sequence(one + 3)), ..everything() };
+    let cursor = next(&mut client.subscribe(request).await.unwrap()).await.unwrap().unwrap().cursor;
+    broker.stop();
+
+    let broker = Tilde::start_in(place.path(), &[]);
+    let client = Client::of(&broker).await;
+    let strict = SubscribeRequest { strict: true, start: start(Position::AfterCursor(cursor)), ..everything() };
+    let mut stream = client.subscribe(strict.clone()).await.unwrap();
+    assert_eq!(next(&mut stream).await.unwrap().unwrap().gap, None);
+    for text in ["two", "three", "four", "five"] {
+        client.publish(message("a", text)).await.unwrap();
+    }
+    assert_eq!(texts(&next(&mut stream).await.unwrap().unwrap().messages)[0], "four");
+    assert_eq!(texts(&client.read_with(strict).await.messages), ["four", "five"]);
     broker.stop();
 }
 

@@ -443,14 +443,16 @@ type Namespace struct {
 	// Retention: what is older is removed, a segment of the log at a time. 1 s or more; default 7 days.
 	MaxAge *durationpb.Duration `protobuf:"bytes,2,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
 	// Retention: the oldest is removed when the log takes more, a segment at a time. 1 MiB or more; default 10 GiB.
-	MaxBytes             *uint64              `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3,oneof" json:"max_bytes,omitempty"`
-	Durability           Durability           `protobuf:"varint,4,opt,name=durability,proto3,enum=tilde.v1.Durability" json:"durability,omitempty"`                                  // of a publish that asks for none; default SYNCED
-	DeduplicationWindow  *durationpb.Duration `protobuf:"bytes,5,opt,name=deduplication_window,json=deduplicationWindow,proto3" json:"deduplication_window,omitempty"`               // at most a day; default 2 minutes, 30 s on JetStream
-	MaxMessagesPerSecond *uint64              `protobuf:"varint,6,opt,name=max_messages_per_second,json=maxMessagesPerSecond,proto3,oneof" json:"max_messages_per_second,omitempty"` // published; above 0; none is no limit
-	MaxBytesPerSecond    *uint64              `protobuf:"varint,7,opt,name=max_bytes_per_second,json=maxBytesPerSecond,proto3,oneof" json:"max_bytes_per_second,omitempty"`          // published, encoded; above 0; none is no limit
-	MaxStreams           *uint32              `protobuf:"varint,8,opt,name=max_streams,json=maxStreams,proto3,oneof" json:"max_streams,omitempty"`                                   // open at the same time; none is no limit
-	MaxSubscriptions     *uint32              `protobuf:"varint,9,opt,name=max_subscriptions,json=maxSubscriptions,proto3,oneof" json:"max_subscriptions,omitempty"`                 // none is no limit
-	Etag                 string               `protobuf:"bytes,10,opt,name=etag,proto3" json:"etag,omitempty"`                                                                       // changes with every change
+	MaxBytes            *uint64              `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3,oneof" json:"max_bytes,omitempty"`
+	Durability          Durability           `protobuf:"varint,4,opt,name=durability,proto3,enum=tilde.v1.Durability" json:"durability,omitempty"`                    // of a publish that asks for none; default SYNCED
+	DeduplicationWindow *durationpb.Duration `protobuf:"bytes,5,opt,name=deduplication_window,json=deduplicationWindow,proto3" json:"deduplication_window,omitempty"` // at most a day; default 2 minutes, 30 s on JetStream
+	// Sent to be published, also those that turn out to be duplicates; above 0; none is no limit. A batch is taken whole
+	// when it is its turn, and the next has to wait for it.
+	MaxMessagesPerSecond *uint64 `protobuf:"varint,6,opt,name=max_messages_per_second,json=maxMessagesPerSecond,proto3,oneof" json:"max_messages_per_second,omitempty"`
+	MaxBytesPerSecond    *uint64 `protobuf:"varint,7,opt,name=max_bytes_per_second,json=maxBytesPerSecond,proto3,oneof" json:"max_bytes_per_second,omitempty"` // of the same, encoded; above 0; none is no limit
+	MaxStreams           *uint32 `protobuf:"varint,8,opt,name=max_streams,json=maxStreams,proto3,oneof" json:"max_streams,omitempty"`                          // open at the same time; none is no limit
+	MaxSubscriptions     *uint32 `protobuf:"varint,9,opt,name=max_subscriptions,json=maxSubscriptions,proto3,oneof" json:"max_subscriptions,omitempty"`        // none is no limit
+	Etag                 string  `protobuf:"bytes,10,opt,name=etag,proto3" json:"etag,omitempty"`                                                              // changes with every change
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
@@ -1054,8 +1056,8 @@ type GetServerInfoResponse struct {
 	Version  string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
 	Engine   string                 `protobuf:"bytes,2,opt,name=engine,proto3" json:"engine,omitempty"` // "embedded", "memory" or "jetstream"
 	Features []string               `protobuf:"bytes,3,rep,name=features,proto3" json:"features,omitempty"`
-	// message_bytes, request_bytes, batch_messages, patterns, streams_per_connection; with subscriptions also ack_ids,
-	// window_messages, window_bytes
+	// message_bytes, request_bytes, batch_messages, patterns, filter_bytes, last_messages, last_topics,
+	// streams_per_connection; with subscriptions also ack_ids, window_messages, window_bytes
 	Limits        map[string]uint64    `protobuf:"bytes,4,rep,name=limits,proto3" json:"limits,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	Uptime        *durationpb.Duration `protobuf:"bytes,5,opt,name=uptime,proto3" json:"uptime,omitempty"`
 	CpuTime       *durationpb.Duration `protobuf:"bytes,6,opt,name=cpu_time,json=cpuTime,proto3" json:"cpu_time,omitempty"` // of the broker's process

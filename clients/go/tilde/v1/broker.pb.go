@@ -98,7 +98,7 @@ type PublishRequest struct {
 	// Counted from when the broker receives it; above 0, at most a year. Absent: kept as long as the log keeps it.
 	Ttl *durationpb.Duration `protobuf:"bytes,10,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// Publish only if the topic's last sequence is still this one; else ABORTED. 0 means: no message yet, or none
-	// that is still kept.
+	// that is still kept. One whose ttl is over counts until it is removed.
 	ExpectedLastSequence *uint64    `protobuf:"varint,12,opt,name=expected_last_sequence,json=expectedLastSequence,proto3,oneof" json:"expected_last_sequence,omitempty"`
 	Durability           Durability `protobuf:"varint,13,opt,name=durability,proto3,enum=tilde.v1.Durability" json:"durability,omitempty"`
 	Namespace            string     `protobuf:"bytes,14,opt,name=namespace,proto3" json:"namespace,omitempty"` // from the credentials, or "default"
@@ -582,16 +582,17 @@ type PublishStreamRequest struct {
 	Requests []*PublishRequest      `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"` // at most 1,000, together at most 4 MiB
 	// In the first request of the stream: names this producer and numbers its requests from `first_number` on, so that
 	// sending them again after a broken connection publishes nothing twice. Costs nothing a message; needs no
-	// message_id, and one beside it is INVALID_ARGUMENT. 1 to 255 bytes, by the rules of topics. It is remembered as
-	// long as a stream of it is open, and for the namespace's deduplication window after its last message.
+	// message_id, and one beside it is INVALID_ARGUMENT. UTF-8, 1 to 255 bytes, no control characters, no `~`. It is
+	// remembered as long as a stream of it is open, and for the namespace's deduplication window after its last message.
 	ProducerId string `protobuf:"bytes,2,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
 	// With a producer_id, the number of the first of `requests`; from 1. Each that follows on the stream has the next
-	// number. After a failure that may be retried, later numbers are refused (PRECEDING_FAILED) until that one is sent
-	// again, so that none is ever lost between two that were taken: a later frame gives its number here to begin again
-	// there. A final refusal uses its number up. Above the next number: OUT_OF_RANGE (NUMBER_AHEAD). 0 in the first request is next_number, later the number that follows. A second stream of the same
-	// producer ends the first (ABORTED, PRODUCER_REPLACED).
+	// number. After a failure that may be retried (it has a retry_delay), later numbers are refused (PRECEDING_FAILED)
+	// until that one is sent again, so that none is ever lost between two that were taken: a later frame gives its number
+	// here to begin again there. Any other refusal is final and uses its number up, as long as the broker runs: see
+	// next_number. Above the next number: OUT_OF_RANGE (NUMBER_AHEAD). 0 in the first request is next_number, later the
+	// number that follows. A second stream of the same producer ends the first (ABORTED, PRODUCER_REPLACED).
 	FirstNumber uint64 `protobuf:"varint,3,opt,name=first_number,json=firstNumber,proto3" json:"first_number,omitempty"`
-	// In the first request: 1 s to 300 s, default 15 s.
+	// In the first request: 1 s to 300 s, default 15 s. Nothing is said before the first request has come.
 	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,5,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
 	// In the first request: where requests go that name no namespace, "default" if empty. With a producer_id all go there.
 	Namespace     string `protobuf:"bytes,6,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -675,7 +676,9 @@ type PublishStreamResponse struct {
 	Closing   *Closing   `protobuf:"bytes,3,opt,name=closing,proto3" json:"closing,omitempty"`
 	Heartbeat *Heartbeat `protobuf:"bytes,4,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
 	// In a first response of its own, if a producer_id was given: the next number not yet seen from this
-	// producer. A first request without `requests` is allowed, to ask for it.
+	// producer. A first request without `requests` is allowed, to ask for it. Nothing was published under it or above.
+	// Where the last ones before a restart were refused for good, it may be one of theirs: go on with it, and give what
+	// you send next new numbers from there.
 	NextNumber    *uint64 `protobuf:"varint,5,opt,name=next_number,json=nextNumber,proto3,oneof" json:"next_number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
