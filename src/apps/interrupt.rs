@@ -16,8 +16,9 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Interrupt(watch::Receiver<bool>);
 
 impl Interrupt {
-    /// Listens from now on: the signals no longer end the process at once.
-    pub fn listen() -> io::Result<Self> {
+    /// Listens from now on: the signals no longer end the process at once. `unfinished` is its exit code if it does not
+    /// end by itself in time, or is asked a second time.
+    pub fn listen(unfinished: i32) -> io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let (tell, told) = watch::channel(false);
@@ -32,7 +33,7 @@ impl Interrupt {
                 _ = terminate.recv() => {}
                 () = time::sleep(PATIENCE) => {}
             }
-            process::exit(0);
+            process::exit(unfinished);
         });
         Ok(Interrupt(told))
     }

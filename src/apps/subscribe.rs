@@ -150,7 +150,7 @@ fn time(text: &str) -> Option<prost_types::Timestamp> {
 /// Runs it.
 pub fn run(args: Args) -> anyhow::Result<()> {
     remote::run(async {
-        let mut interrupt = Interrupt::listen()?;
+        let mut interrupt = Interrupt::listen(0)?;
         let mut reader = Reader::new(&args)?;
         let end = tokio::select! {
             end = reader.follow() => end,

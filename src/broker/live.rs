@@ -110,6 +110,8 @@ pub struct LiveStream {
     // The first position that it has not dealt with, and the last that it has, as in a page.
     next: Sequence,
     after: Sequence,
+    // It has dealt with nothing yet, and the log had not come so far when it began.
+    waits: bool,
     // The last that it wants.
     stop: Sequence,
     // Messages that it may still send.
@@ -153,12 +155,15 @@ impl Broker {
             beginning.resolve(place, &bounds, &self.shared).await?;
         let seat = place.router.register(patterns);
         let (arrived, after) = (next > bounds.end, bounds.seen(next));
+        let waits = after > bounds.end;
         let started = Started { stream_id: self.shared.clock.random(), heartbeat_interval: interval };
-        let opening = Event { started: Some(started), gap, caught_up: arrived, ..Event::empty(place.cursor(after)) };
+        let cursor = Cursor { waits, ..place.cursor(after) };
+        let opening = Event { started: Some(started), gap, caught_up: arrived, ..Event::empty(cursor) };
         Ok(LiveStream {
             seat,
             next,
             after,
+            waits,
             stop: if subscribe.stop_at_end { bounds.end } else { Sequence::MAX },
             left: if subscribe.max_messages == 0 { u64::MAX } else { subscribe.max_messages },
             opening: Some(Box::new(opening)),
@@ -286,7 +291,8 @@ impl LiveStream {
             LagPolicy::Skip => {
                 let last = self.committed();
                 let gap = Gap { reason: GapReason::Skipped, first: self.next, last };
-                (self.next, self.after) = (last.next(), last);
+                self.next = last.next();
+                self.deal_with(last);
                 self.told = true;
                 Ok(Some(Event { gap: Some(gap), caught_up: true, ..Event::empty(self.cursor()) }))
             }
@@ -326,14 +332,22 @@ impl LiveStream {
 
     /// Everything up to `after` has been dealt with, and there is nothing before `next`.
     fn go_on(&mut self, next: Sequence, after: Sequence) {
-        (self.next, self.after) = (next, after);
+        self.next = next;
+        self.deal_with(after);
         if let Some(snapshot) = &mut self.snapshot {
             let (next, goes_on) = snapshot.advance(next);
             self.next = next;
             if !goes_on {
-                self.after = next.previous();
                 self.snapshot = None;
+                self.deal_with(next.previous());
             }
+        }
+    }
+
+    /// Everything up to here has been dealt with.
+    fn deal_with(&mut self, after: Sequence) {
+        if after > self.after {
+            (self.after, self.waits) = (after, false);
         }
     }
 
@@ -378,8 +392,12 @@ impl LiveStream {
     fn move_on(&mut self) {
         match self.seat.answer() {
             Call::Awake => {}
-            Call::Parked(routed) if routed >= self.next => (self.next, self.after) = (routed.next(), routed),
-            Call::Parked(_) => {}
+            Call::Parked(routed) => {
+                if routed >= self.next {
+                    self.next = routed.next();
+                    self.deal_with(routed);
+                }
+            }
             Call::Called(first) => self.next = self.next.max(first),
         }
     }
@@ -398,7 +416,7 @@ impl LiveStream {
     }
 
     fn cursor(&self) -> Cursor {
-        self.admission.place.cursor(self.after)
+        Cursor { waits: self.waits, ..self.admission.place.cursor(self.after) }
     }
 
     fn query(&self) -> Query<'_> {

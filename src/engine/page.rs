@@ -46,8 +46,8 @@ pub struct Page {
     pub bytes: usize,
     /// The first position that this page did not deal with.
     pub next: Sequence,
-    /// The last that it dealt with. Further back than `next` only where a crash left out the positions between: who had
-    /// seen one of those would be told that it is gone, so nobody is told that he has.
+    /// The last that it dealt with. Further back than `next` where there is nothing between, as where a crash left
+    /// positions out: who had seen one of those would be told that it is gone, so nobody is told that he has.
     pub after: Sequence,
     /// All that was committed when it was read, or up to the query's `through`, has been dealt with.
     pub end: bool,

@@ -96,11 +96,12 @@ impl Tail {
                 if page.is_tired(query) {
                     return Some(page);
                 }
-                // Between two blocks sequences may skip.
-                page.skip_to(block.first());
-                if page.next > through {
+                // Between two blocks sequences may skip; what was not asked for was not looked at.
+                if page.next.max(block.first()) > through {
+                    page.go_on(through.next());
                     break;
                 }
+                page.skip_to(block.first());
                 if !block.select(query, &marks, &mut page) {
                     return Some(page);
                 }

@@ -51,7 +51,7 @@ pub async fn publish(args: &Args) -> anyhow::Result<()> {
     tell_trouble(publisher.trouble(), args);
     let mut work = Work { publisher, template: args.request(), pending: VecDeque::new(), tally: Tally::default() };
     let lines = Lines::read(io::stdin(), work.template.encoded_len());
-    let missing = work.publish(lines, Interrupt::listen()?).await;
+    let missing = work.publish(lines, Interrupt::listen(1)?).await;
     let Work { tally, .. } = work;
     if tally.told > 0 {
         eprintln!();
@@ -110,13 +110,16 @@ impl Work {
     async fn publish(&mut self, lines: Lines, mut interrupt: Interrupt) -> Result<Option<Missing>, String> {
         let mut missing = None;
         let end = tokio::select! {
-            end = self.send_all(lines, &mut missing) => end,
+            end = async {
+                let end = self.send_all(lines, &mut missing).await;
+                self.answers(0, &mut missing).await;
+                end
+            } => end,
             () = interrupt.wait() => {
                 eprintln!("stopped: nothing after line {} was sent", self.tally.sent);
                 self.leave(&mut missing).await
             }
         };
-        self.answers(0, &mut missing).await;
         if missing.is_some() {
             return Ok(missing);
         }
@@ -149,13 +152,15 @@ impl Work {
 
     /// Waits for the answers as long as a person does.
     async fn leave(&mut self, missing: &mut Option<Missing>) -> Result<(), String> {
-        match time::timeout(interrupt::PATIENCE / 2, self.answers(0, missing)).await {
-            Ok(()) => Ok(()),
-            Err(_) => {
-                let lines: Vec<u64> = self.pending.drain(..).map(|(line, _)| line).collect();
-                Err(format!("whether {} came to be published is unknown: the broker did not answer", Numbers(&lines)))
-            }
+        if time::timeout(interrupt::PATIENCE / 2, self.answers(0, missing)).await.is_ok() {
+            return Ok(());
         }
+        let lines: Vec<u64> = self.pending.drain(..).map(|(line, _)| line).collect();
+        if let Some(missing) = missing {
+            missing.unsure.extend(lines);
+            return Ok(());
+        }
+        Err(format!("whether {} came to be published is unknown: the broker did not answer", Numbers(&lines)))
     }
 
     async fn send(&mut self, lines: Vec<Vec<u8>>, missing: &mut Option<Missing>) {

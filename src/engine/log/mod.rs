@@ -265,7 +265,7 @@ impl Engine for LogEngine {
                 };
                 remove().map_err(|error| {
                     tracing::error!(%error, "a namespace's log could not be removed");
-                    Error::new(Reason::StorageFailed, "the namespace's log could not be removed: see the broker's log")
+                    Error::new(io::reason(&error), "the namespace's log could not be removed: see the broker's log")
                 })
             });
             removed.await?;

@@ -60,9 +60,14 @@ impl Segments {
                 }
                 Err(error) => return Err(error),
             }
-            // Nothing more of this segment: go on with the next, which may begin further on.
-            if let Some(next) = list.get(at + 1) {
-                page.skip_to(next.header.first);
+            // Nothing more of this segment: go on with the next, which may begin further on, but never beyond what was
+            // asked for: what lies between was not looked at.
+            match list.get(at + 1) {
+                Some(next) if next.header.first <= through => {
+                    page.go_on(segment.summary().last.next());
+                    page.skip_to(next.header.first);
+                }
+                _ => break,
             }
         }
         page.go_on(through.next());
@@ -92,10 +97,10 @@ impl Segments {
                     return Ok(Flow::Uncached);
                 };
                 for block in blocks.iter() {
-                    page.skip_to(block.first());
-                    if page.next > query.through {
+                    if page.next.max(block.first()) > query.through {
                         return Ok(Flow::On);
                     }
+                    page.skip_to(block.first());
                     if !block.select(query, marks, page) {
                         return Ok(Flow::Full);
                     }

@@ -12,7 +12,7 @@ use tilde::{
 use tonic::Code;
 
 use super::{
-    client::{earliest, everything, next, start, text, texts},
+    client::{Read, earliest, everything, next, start, text, texts},
     *,
 };
 use crate::support::{self, run};
@@ -150,6 +150,46 @@ async fn a_stream_begins_where_it_would_have_before_a_restart() {
         let first = answers.iter().position(|other| other.publish_time == answer.publish_time).unwrap();
         assert!(first <= at);
         assert_eq!(read(Position::Time(answer.publish_time.unwrap()), "").await, all[first..]);
+    }
+    broker.stop();
+}
+
+/// Though they lie far apart, over several files, and though a stream breaks off between them.
+#[tokio::test]
+async fn none_of_the_newest_is_left_out() {
+    let place = tempfile::tempdir().unwrap();
+    let broker = Tilde::start_in(place.path(), &[]);
+    let client = Client::of(&broker).await;
+    let filler = || message("p", "-");
+    for round in 0..16 {
+        let mut batch: Vec<_> = (0..1_000).map(|_| filler()).collect();
+        match round {
+            0 => batch[4] = message("a", "a"),
+            1 => {
+                batch[500] = message("b", "b");
+                batch[502] = message("c", "c");
+            }
+            _ => {}
+        }
+        let results = client.publish_batch(batch, true).await.unwrap();
+        assert!(results.iter().all(Result::is_ok));
+    }
+    let newest = |max_messages| SubscribeRequest {
+        start: start(Position::Preset(Preset::LastPerTopic.into())),
+        max_messages,
+        ..everything()
+    };
+    let topics = |read: &Read| read.messages.iter().map(|message| message.topic.clone()).collect::<Vec<_>>();
+    // From memory, and from the disk.
+    assert_eq!(topics(&client.read_with(newest(0)).await), ["a", "b", "c", "p"]);
+    broker.stop();
+    let broker = Tilde::start_in(place.path(), &[]);
+    let client = Client::of(&broker).await;
+    assert_eq!(topics(&client.read_with(newest(0)).await), ["a", "b", "c", "p"]);
+    for (max_messages, rest) in [(1, &["b", "c"][..]), (2, &["c"]), (3, &[])] {
+        let cursor = client.read_with(newest(max_messages)).await.cursor;
+        let read = client.read(Position::AfterCursor(cursor)).await;
+        assert_eq!(topics(&read).into_iter().filter(|topic| topic != "p").collect::<Vec<_>>(), rest);
     }
     broker.stop();
 }
