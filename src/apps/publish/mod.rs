@@ -1,5 +1,6 @@
 //! `tilde publish`: one message, or one a line.
 
+mod input;
 mod lines;
 mod retry;
 

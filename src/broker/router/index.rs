@@ -80,9 +80,7 @@ impl Index {
                 group.tell(visit, &mut found);
             }
         }
-        if !self.prefixes.is_empty() {
-            self.prefixes.walk(topics.map(str::as_bytes), |_, group| group.tell(visit, &mut found));
-        }
+        self.prefixes.walk(topics.map(str::as_bytes), |_, group| group.tell(visit, &mut found));
     }
 }
 
@@ -114,9 +112,7 @@ impl Index {
                 found(topic, group);
             }
         }
-        if !self.prefixes.is_empty() {
-            self.prefixes.walk(topics.map(str::as_bytes), found);
-        }
+        self.prefixes.walk(topics.map(str::as_bytes), found);
         (slots.len() + pairs.len() <= most).then(|| Routes::new(first, groups, slots, &pairs))
     }
 

@@ -83,6 +83,9 @@ impl<V> Radix<V> {
     /// Tells `found` the value of every key that a text begins with, and which of the texts. Of one text the shortest comes
     /// first; of one value the first text.
     pub fn walk<'t>(&self, texts: impl Iterator<Item = &'t [u8]>, mut found: impl FnMut(usize, &V)) {
+        if self.is_empty() {
+            return;
+        }
         let mut ways: Vec<_> = texts.enumerate().map(|(at, text)| (at, text, &self.root)).collect();
         while !ways.is_empty() {
             ways.retain_mut(|(at, rest, node)| {

@@ -209,3 +209,24 @@ pub fn is_out_of_files(error: &io::Error) -> bool {
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_passes_is_no_failed_disk() {
+        let cases = [
+            (Errno::NOSPC, Reason::StorageFull),
+            (Errno::DQUOT, Reason::StorageFull),
+            (Errno::MFILE, Reason::EngineUnreachable),
+            (Errno::NFILE, Reason::EngineUnreachable),
+            (Errno::IO, Reason::StorageFailed),
+        ];
+        for (errno, expected) in cases {
+            assert_eq!(reason(&errno.into()), expected, "{errno}");
+        }
+    }
+}

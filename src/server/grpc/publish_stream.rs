@@ -197,17 +197,17 @@ impl Open {
 
     /// What stands in the first frame may be said again, but not changed.
     fn check(&self, frame: &pb::PublishStreamRequest) -> Result<()> {
-        if !frame.producer_id.is_empty() && frame.producer_id != self.producer_id {
-            return Err(convert::invalid("producer_id", "is said in the first frame of a stream, and cannot change"));
-        }
-        if !frame.namespace.is_empty() && frame.namespace != self.namespace.as_str() {
-            return Err(convert::invalid("namespace", "is said in the first frame of a stream, and cannot change"));
-        }
-        let interval =
-            frame.heartbeat_interval.map(|interval| convert::heartbeat_interval(Some(interval))).transpose()?;
-        if interval.is_some_and(|interval| interval != self.heartbeat_interval) {
-            let why = "is said in the first frame of a stream, and cannot change";
-            return Err(convert::invalid("heartbeat_interval", why));
+        let interval = match frame.heartbeat_interval {
+            None => self.heartbeat_interval,
+            said => convert::heartbeat_interval(said)?,
+        };
+        let changes = [
+            ("producer_id", !frame.producer_id.is_empty() && frame.producer_id != self.producer_id),
+            ("namespace", !frame.namespace.is_empty() && frame.namespace != self.namespace.as_str()),
+            ("heartbeat_interval", interval != self.heartbeat_interval),
+        ];
+        if let Some((field, _)) = changes.iter().find(|(_, changed)| *changed) {
+            return Err(convert::invalid(field, "is said in the first frame of a stream, and cannot change"));
         }
         if frame.first_number > 0 && self.producer_id.is_empty() {
             return Err(convert::invalid("first_number", "numbers nothing without a producer_id"));

@@ -1,10 +1,11 @@
 //! What goes well.
 
 use tilde::pb::v1::{
-    BatchPublishRequest, CreateNamespaceRequest, DeleteNamespaceRequest, GetServerInfoRequest, GetTopicRequest,
-    ListNamespacesRequest, ListTopicsRequest, Namespace, StartPosition, SubscribeRequest, SubscribeResponse,
-    UpdateNamespaceRequest, namespaces_client::NamespacesClient, operations_client::OperationsClient,
-    publish_result::Result as Published, start_position::Position, topics_client::TopicsClient,
+    BatchPublishRequest, CreateNamespaceRequest, DeleteNamespaceRequest, GetNamespaceRequest, GetServerInfoRequest,
+    GetTopicRequest, ListNamespacesRequest, ListTopicsRequest, Namespace, StartPosition, SubscribeRequest,
+    SubscribeResponse, UpdateNamespaceRequest, namespaces_client::NamespacesClient,
+    operations_client::OperationsClient, publish_result::Result as Published, start_position::Position,
+    topics_client::TopicsClient,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -115,7 +116,9 @@ async fn namespaces_are_made_changed_and_removed() {
     namespaces.delete_namespace(DeleteNamespaceRequest { name: "team-7".into() }).await.unwrap();
     let gone = PublishRequest { namespace: "team-7".into(), ..text_message("a", "x") };
     let gone = edge.broker().publish(gone).await.unwrap_err();
-    refusals::assert_refused(&gone, tonic::Code::NotFound, "NAMESPACE_NOT_FOUND", None);
+    refusals::assert_refused(&gone, tonic::Code::NotFound, "NAMESPACE_NOT_FOUND", Some("namespace"));
+    let gone = namespaces.get_namespace(GetNamespaceRequest { name: "team-7".into() }).await.unwrap_err();
+    refusals::assert_refused(&gone, tonic::Code::NotFound, "NAMESPACE_NOT_FOUND", Some("name"));
 }
 
 #[tokio::test]

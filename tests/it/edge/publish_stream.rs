@@ -272,10 +272,12 @@ async fn what_a_stream_may_not_say_ends_it_after_the_answers() {
     let edge = Edge::start().await;
     let many: Vec<&str> = vec!["t"; 1001];
     let second = |field: &'static str, frame| (field, frame);
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
     let cases = [
         second("requests", frame(&many)),
         second("producer_id", PublishStreamRequest { producer_id: "q".into(), ..frame(&["b"]) }),
         second("namespace", PublishStreamRequest { namespace: "other".into(), ..frame(&["b"]) }),
+        second("heartbeat_interval", PublishStreamRequest { heartbeat_interval: seconds(3), ..frame(&["b"]) }),
     ];
     for (field, frame) in cases {
         let mut stream = Publishing::open(&edge, numbered("p", 0, &["a"])).await;
@@ -284,7 +286,6 @@ async fn what_a_stream_may_not_say_ends_it_after_the_answers() {
         assert_eq!(runs[0].requests, 1);
         refusals::assert_refused(&stream.refusal().await, Code::InvalidArgument, "REQUEST_INVALID", Some(field));
     }
-    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
     for (field, frame) in [
         ("producer_id", numbered("a~", 0, &[])),
         ("first_number", PublishStreamRequest { first_number: 1, ..frame(&[]) }),
