@@ -13,8 +13,11 @@ use crate::model::Sequence;
 
 /// Is told of every committed block, in order, by whoever committed it: it must not block.
 pub trait Follower: Send + Sync {
+    /// `block` may be the next that comes: there is time to prepare for it. It may also never come.
+    fn foreseen(self: Arc<Self>, _block: &Arc<Block>) {}
+
     /// `block` is the next that will be seen, and is not seen yet.
-    fn coming(&self, _block: &Block) {}
+    fn coming(&self, _block: &Arc<Block>) {}
 
     /// `block` may be seen from now on.
     fn committed(&self, block: &Arc<Block>);
@@ -59,6 +62,13 @@ impl Tail {
     /// The committed end: the last message that may be seen.
     pub fn committed(&self) -> Sequence {
         Sequence(self.committed.load(Ordering::Acquire))
+    }
+
+    /// Tells the follower of a block that is likely to be committed next.
+    pub fn foresee(&self, block: &Arc<Block>) {
+        if let Some(follower) = self.follower.get() {
+            follower.clone().foreseen(block);
+        }
     }
 
     /// Makes a block visible and tells the follower.

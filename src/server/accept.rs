@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{Instant, sleep},
@@ -27,6 +28,8 @@ pub struct Acceptor {
     pub counters: Arc<Counters>,
     /// Open at the same time.
     pub most: usize,
+    /// A connection is closed when its other side has taken nothing of what is sent for so long.
+    pub patience: Duration,
 }
 
 impl Acceptor {
@@ -55,7 +58,9 @@ impl Acceptor {
             }
             return;
         };
-        if let Err(error) = stream.set_nodelay(true) {
+        // The library's sign of life waits behind what a client that stands still does not take. The system sees that.
+        let patience = self.patience.as_millis().try_into().unwrap_or(u32::MAX);
+        if let Err(error) = stream.set_nodelay(true).and_then(|()| Ok(set_tcp_user_timeout(&stream, patience)?)) {
             tracing::debug!(%error, "a connection was gone before it began");
             return;
         }

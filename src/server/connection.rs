@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Config,
     counters::Open,
+    gather::gather,
     greeting::{self, Greeted, Version},
     layer::Stack,
 };
@@ -65,17 +66,18 @@ impl Connections {
     }
 
     async fn talk_http2(&self, io: Greeted<TcpStream>) {
+        let (mut gathering, io) = gather(io);
         let mut connection = std::pin::pin!(self.http2.serve_connection(TokioIo::new(io), Arc::clone(&self.stack)));
         let ended = tokio::select! {
             biased;
-            ended = connection.as_mut() => ended,
+            ended = gathering.run(connection.as_mut()) => ended,
             () = self.closing.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                gathering.run(connection).await
             }
         };
         if let Err(error) = ended {
-            tracing::debug!(%error, "a connection broke");
+            tracing::debug!(error, "a connection broke");
         }
     }
 

@@ -97,6 +97,7 @@ impl Bound {
             tasks: tasks.clone(),
             counters,
             most: config.max_connections,
+            patience: config.keepalive_interval + config.keepalive_timeout,
         };
         tracing::info!(listen = %local_addr, "open");
 

@@ -25,6 +25,7 @@ mod load {
     pub mod open;
     pub mod stuck;
 
+    pub mod bare;
     pub mod fdatasync;
     pub mod filters;
     pub mod floor;
@@ -75,6 +76,8 @@ enum Figure {
     Fdatasync(fdatasync::Args),
     /// What a unary call takes with no broker behind it.
     Floor(floor::Args),
+    /// Serves what is left of a broker when only the libraries and the disk are.
+    Bare(bare::Args),
     /// What matching messages against many filters takes, with no broker around it.
     Filters(filters::Args),
     /// Bad input, while an ordinary pair goes on.
@@ -107,6 +110,7 @@ async fn run(figure: Figure) -> Result<Value> {
         Figure::Open(args) => open::run(args).await,
         Figure::Fdatasync(args) => fdatasync::run(args).await,
         Figure::Floor(args) => floor::run(args).await,
+        Figure::Bare(args) => bare::run(args).await,
         Figure::Filters(args) => filters::run(args).await,
         Figure::Abuse(args) => abuse::run(args).await,
     }

@@ -14,9 +14,9 @@ mod routes;
 
 use std::{
     collections::VecDeque,
-    fmt,
+    fmt, ptr,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, Weak,
         atomic::{AtomicU64, Ordering, fence},
     },
 };
@@ -61,9 +61,18 @@ struct Table {
     free: Vec<Slot>,
     // Counts the streams that came and went.
     changes: u64,
-    // The last sequence that was looked for routes, and what they were made of: None if there are none.
+    // The last sequence that was looked for routes.
     seen: Sequence,
-    coming: Option<(u64, Arc<Routes>)>,
+    coming: Option<Coming>,
+}
+
+/// The block that comes next.
+struct Coming {
+    // It may never come: then it is not held. What has no strong reference left still keeps its address.
+    block: Weak<Block>,
+    // As of when its routes were made.
+    changes: u64,
+    routes: Option<Arc<Routes>>,
 }
 
 #[derive(Default)]
@@ -116,6 +125,12 @@ impl Router {
     }
 }
 
+impl Coming {
+    fn is_of(&self, block: &Arc<Block>) -> bool {
+        ptr::eq(self.block.as_ptr(), Arc::as_ptr(block))
+    }
+}
+
 impl Kept {
     fn push(&mut self, routes: Arc<Routes>) {
         self.bytes += routes.footprint();
@@ -128,27 +143,33 @@ impl Kept {
 }
 
 impl Table {
-    /// Looks for the routes of a block that nobody sees yet.
-    fn route(&mut self, block: &Block) -> Option<Arc<Routes>> {
-        self.seen = block.last();
-        self.coming = None;
-        let topics = block.topics();
+    /// Whether it is worth while to make routes for a block.
+    fn routes_pay(&self, block: &Block) -> bool {
         let crowded = self.seats.len() > self.free.len() + 1 && !self.index.is_plain();
-        if topics.len() < ROUTED_TOPICS || !crowded {
-            return None;
+        crowded && block.topics().len() >= ROUTED_TOPICS
+    }
+
+    /// Makes the routes of a block that nobody sees yet, once.
+    fn route(&mut self, block: &Arc<Block>) -> Option<&Arc<Routes>> {
+        if self.coming.as_ref().is_none_or(|coming| !coming.is_of(block)) {
+            self.seen = block.last();
+            let most = block.topics().len() * ROUTED_PAIRS;
+            let routes = match self.routes_pay(block) {
+                true => self.index.routes(block.first(), block.topics(), most).map(Arc::new),
+                false => None,
+            };
+            self.coming = Some(Coming { block: Arc::downgrade(block), changes: self.changes, routes });
         }
-        let most = topics.len() * ROUTED_PAIRS;
-        let routes = Arc::new(self.index.routes(block.first(), topics, most)?);
-        self.coming = Some((self.changes, routes.clone()));
-        Some(routes)
+        self.coming.as_ref()?.routes.as_ref()
     }
 
     /// Tells `found` which streams want anything of a block.
-    fn visit(&mut self, block: &Block, mut found: impl FnMut(&Arc<Seat>)) {
+    fn visit(&mut self, block: &Arc<Block>, mut found: impl FnMut(&Arc<Seat>)) {
         let Table { index, seats, changes, coming, .. } = self;
         let mut found = |slot: Slot| found(seats[slot as usize].as_ref().expect("a slot in the index is taken"));
-        match coming.take().filter(|(made, routes)| made == changes && routes.first == block.first()) {
-            Some((_, routes)) => {
+        let made = coming.take().filter(|coming| coming.changes == *changes && coming.is_of(block));
+        match made.and_then(|coming| coming.routes) {
+            Some(routes) => {
                 routes.slots().for_each(&mut found);
                 if !block.is_reserved() {
                     index.wanting_all().iter().copied().for_each(found);
@@ -160,8 +181,22 @@ impl Table {
 }
 
 impl Follower for Router {
-    fn coming(&self, block: &Block) {
-        let routes = self.table().route(block);
+    fn foreseen(self: Arc<Self>, block: &Arc<Block>) {
+        if self.table().routes_pay(block) {
+            let (router, block) = (self.clone(), Arc::downgrade(block));
+            // Whoever writes the log waits for the disk meanwhile.
+            self.runtime.spawn(async move {
+                let Some(block) = block.upgrade() else { return };
+                let mut table = router.table();
+                if table.seen < block.last() {
+                    table.route(&block);
+                }
+            });
+        }
+    }
+
+    fn coming(&self, block: &Arc<Block>) {
+        let routes = self.table().route(block).cloned();
         if let Some(routes) = routes {
             self.kept().push(routes);
         }
@@ -370,5 +405,48 @@ mod tests {
         drop(streams);
         let table = router.table();
         assert!(table.index.is_empty() && table.free.len() == 20);
+    }
+
+    #[tokio::test]
+    async fn a_block_that_was_foreseen_may_never_come() {
+        let router = Arc::new(Router::new(Sequence::ZERO, Handle::current()));
+        let (a, _) = stream(&router, &["a~"]);
+        let (b, _) = stream(&router, &["b~"]);
+        let names = |first: char| (0..ROUTED_TOPICS).map(|at| format!("{first}{at:02}")).collect::<Vec<_>>();
+        let [refused, came] = ['a', 'b'].map(|first| {
+            let names = names(first);
+            block(1, &names.iter().map(String::as_str).collect::<Vec<_>>())
+        });
+
+        router.clone().foreseen(&refused);
+        tokio::task::yield_now().await;
+        assert!(router.table().coming.is_some(), "its routes were made ahead");
+        assert!(router.routes_of(Sequence(1)).is_none(), "and nobody sees them");
+
+        [&a, &b].into_iter().for_each(Registration::park);
+        router.clone().foreseen(&came);
+        router.coming(&came);
+        router.committed(&came);
+        tokio::task::yield_now().await;
+        assert_eq!([a.answer(), b.answer()], [Call::Parked(came.last()), Call::Called(Sequence(1))]);
+        let all = (0..ROUTED_TOPICS as u32).collect::<Vec<_>>();
+        assert_eq!([a.topics(&came), b.topics(&came)], [Some(Vec::new()), Some(all)]);
+        assert!(router.table().coming.is_none(), "what comes late does not make them again");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_comes_behind_the_routes_looks_for_itself() {
+        let router = Arc::new(Router::new(Sequence::ZERO, Handle::current()));
+        let early = [stream(&router, &["a~"]), stream(&router, &["b~"])];
+        let names: Vec<_> = (0..ROUTED_TOPICS).map(|at| format!("a{at:02}")).collect();
+        let block = block(1, &names.iter().map(String::as_str).collect::<Vec<_>>());
+        router.clone().foreseen(&block);
+        tokio::task::yield_now().await;
+        let (late, _) = stream(&router, &["a0~"]);
+        late.park();
+        router.coming(&block);
+        router.committed(&block);
+        assert_eq!((late.answer(), late.topics(&block)), (Call::Called(Sequence(1)), None));
+        drop(early);
     }
 }

@@ -220,8 +220,8 @@ impl Writer {
             false => Durability::Written,
         };
         self.producers.apply(draft.additions(), self.last_time);
-        if let Some((frame, bytes)) = written {
-            self.show(&frame, bytes);
+        if let Some((frame, block)) = written {
+            self.show(&frame, block);
         }
         draft.answer(worth);
         self.want_next();
@@ -229,7 +229,7 @@ impl Writer {
     }
 
     /// Writes the block's bytes to the end of the log. None if there are none.
-    fn store(&mut self, draft: &mut Draft) -> Result<Option<(Frame, Bytes)>, Trouble> {
+    fn store(&mut self, draft: &mut Draft) -> Result<Option<(Frame, Arc<Block>)>, Trouble> {
         if draft.is_empty() {
             return Ok(None);
         }
@@ -238,6 +238,14 @@ impl Writer {
         self.make_room((draft.size() + frame::HEADER) as u64)?;
         let segment = self.active.as_ref().expect("room was made in it").segment.clone();
         let (frame, bytes) = draft.seal(segment.header.seed(), self.synced);
+        let bytes = Bytes::from(bytes);
+        let block = Block::index(bytes.slice(frame.records()), frame.first, frame.has_expiring)
+            .expect("the records were encoded by this program");
+        let block = Arc::new(block);
+        // Else there is no time to wait for.
+        if draft.wants_sync() {
+            self.tail.foresee(&block);
+        }
         self.put(&bytes)?;
         for (id, seen) in draft.fresh() {
             self.dedup.insert(id, seen);
@@ -245,7 +253,7 @@ impl Writer {
         self.next = frame.last().next();
         self.last = frame.last();
         self.last_time = frame.time;
-        Ok(Some((frame, bytes.into())))
+        Ok(Some((frame, block)))
     }
 
     /// Writes bytes where the next block goes.
@@ -303,11 +311,9 @@ impl Writer {
     }
 
     /// Makes a stored block visible.
-    fn show(&mut self, frame: &Frame, bytes: Bytes) {
+    fn show(&mut self, frame: &Frame, block: Arc<Block>) {
         let active = self.active.as_ref().expect("the block lies in it");
         let end = active.offset.expect("the block lies in it");
-        let block = Block::index(bytes.slice(frame.records()), frame.first, frame.has_expiring)
-            .expect("the records were encoded by this program");
         active.segment.grow(|builder| builder.add(frame, &block, end));
         self.tail.commit(block);
     }
