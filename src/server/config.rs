@@ -42,7 +42,7 @@ pub struct Config {
     /// Streams of one connection that may break the protocol; beyond, the connection is closed.
     pub max_error_resets: usize,
     /// A stream takes its next frame when fewer bytes than this wait to be sent. Small: a reader that is stuck costs
-    /// this much at most and two frames besides, and its connection what [`super::gather`] holds.
+    /// this much at most and two frames besides, and its connection 32 KiB that were gathered.
     pub send_buffer: usize,
     /// How long streams and calls may go on after the process was asked to stop, unless the request says otherwise.
     pub drain_grace: Duration,

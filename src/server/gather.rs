@@ -1,7 +1,7 @@
 //! What a connection writes, gathered. HTTP/2 hands over each data frame by itself, and telling the socket of a frame
 //! costs more than most frames: so what all streams of a connection have to say in one turn of the runtime leaves in one
-//! write. Never waits for more to come: what is gathered leaves as soon as all that is ready has run. Never looks at the
-//! bytes, and never changes their order.
+//! write, as soon as all that is ready has run. An answer to what was just read leaves at once. Never waits for more to
+//! come, never looks at the bytes, and never changes their order.
 
 use std::{
     io::{self, IoSlice},
@@ -27,13 +27,16 @@ use tower::BoxError;
 const MOST: usize = 32 << 10;
 /// So many bytes at a time are not gathered: copying them begins to show beside writing them.
 const LARGE: usize = 8 << 10;
+/// So often is sent at once after something was read, before it is worth while to gather: the answer to a call is up to
+/// three writes, and its client begins to wake up at the first.
+const DIRECT: u32 = 3;
 
 /// Sees to it that what is written to `io` leaves: give a connection the second half, and run it by the first.
 pub fn gather<T>(io: T) -> (Gathering<T>, Gathered<T>) {
-    let shared = Arc::new(Mutex::new(Shared { io, bytes: Vec::new(), sent: 0, is_blocked: false }));
+    let shared = Arc::new(Mutex::new(Shared { io, bytes: Vec::new(), sent: 0, direct: 0, is_blocked: false }));
     let turn = Arc::new(Turn { is_over: AtomicBool::new(false), task: AtomicWaker::new() });
     let end_of_turn = Waker::from(turn.clone());
-    (Gathering { shared: shared.clone(), turn, end_of_turn, awaits_end_on: None }, Gathered { shared })
+    (Gathering { shared: shared.clone(), turn, end_of_turn, gathers_on: None, gathered: 0 }, Gathered { shared })
 }
 
 /// Runs a connection, and sends what it has written.
@@ -42,8 +45,10 @@ pub struct Gathering<T> {
     shared: Arc<Mutex<Shared<T>>>,
     turn: Arc<Turn>,
     end_of_turn: Waker,
-    // The worker whose turn it is, from when there is something to send.
-    awaits_end_on: Option<ThreadId>,
+    // The worker at the end of whose turn it is sent.
+    gathers_on: Option<ThreadId>,
+    // How often the connection wrote in this turn.
+    gathered: usize,
 }
 
 /// What a connection reads from and writes to.
@@ -59,6 +64,8 @@ struct Shared<T> {
     bytes: Vec<u8>,
     // So many of them have left.
     sent: usize,
+    // Sent at once since something was read.
+    direct: u32,
     // The socket takes nothing. Until it does, nothing more is gathered, so that the connection feels it.
     is_blocked: bool,
 }
@@ -93,11 +100,8 @@ impl<T: AsyncWrite + Unpin> Gathering<T> {
     ) -> Poll<Result<(), BoxError>> {
         self.turn.task.register(context.waker());
         let is_over = self.turn.is_over.swap(false, Relaxed);
-        if is_over {
-            self.awaits_end_on = None;
-        }
         let mut shared = lock(&self.shared);
-        if (is_over || shared.is_blocked)
+        if shared.is_blocked
             && let Poll::Ready(Err(error)) = shared.poll_send(context)
         {
             return Poll::Ready(Err(error.into()));
@@ -110,9 +114,28 @@ impl<T: AsyncWrite + Unpin> Gathering<T> {
             let _ = shared.poll_send(context);
             return Poll::Ready(ended.map_err(Into::into));
         }
+        if is_over {
+            // Where nothing came together, the next may leave at once.
+            if self.gathered + usize::from(shared.is_waiting()) < 2 {
+                shared.direct = DIRECT - 1;
+            }
+            (self.gathers_on, self.gathered) = (None, 0);
+        }
+        if !shared.is_waiting() {
+            return Poll::Pending;
+        }
+        if is_over || (self.gathers_on.is_none() && shared.direct < DIRECT) {
+            shared.direct += u32::from(!is_over);
+            return match shared.poll_send(context) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+                _ => Poll::Pending,
+            };
+        }
+        drop(shared);
+        self.gathered += 1;
+        let here = thread::current().id();
         // Another worker may be busy for long with what it has in its own turn: this one's may end sooner.
-        if shared.is_waiting() && self.awaits_end_on.replace(thread::current().id()) != Some(thread::current().id()) {
-            drop(shared);
+        if self.gathers_on.replace(here) != Some(here) {
             // The runtime wakes whoever yields when it has run all that is ready: here a waker of ours.
             let _ = pin!(yield_now()).poll(&mut Context::from_waker(&self.end_of_turn));
         }
@@ -148,7 +171,13 @@ impl<T: AsyncWrite + Unpin> Shared<T> {
 
 impl<T: AsyncRead + Unpin> AsyncRead for Gathered<T> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut lock(&self.shared).io).poll_read(context, out)
+        let mut shared = lock(&self.shared);
+        let before = out.filled().len();
+        ready!(Pin::new(&mut shared.io).poll_read(context, out))?;
+        if out.filled().len() > before {
+            shared.direct = 0;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -254,21 +283,28 @@ mod tests {
         }
     }
 
+    /// Runs a connection, as a task, until it has nothing left to do. It never ends.
+    async fn run(
+        mut gathering: Gathering<Socket>,
+        connection: impl Future<Output = io::Result<()>> + Send + 'static,
+    ) -> Gathering<Socket> {
+        let task = async move {
+            let waits = std::time::Duration::from_secs(1);
+            let ended = tokio::time::timeout(waits, gathering.run(pin!(connection))).await;
+            assert!(ended.is_err(), "it ended");
+            gathering
+        };
+        tokio::spawn(task).await.unwrap()
+    }
+
     fn with<T>(gathering: &Gathering<Socket>, look: impl FnOnce(&Socket) -> T) -> T {
         look(&lock(&gathering.shared).io)
     }
 
-    /// Runs a connection until it has nothing left to do; it never ends.
-    async fn run(gathering: &mut Gathering<Socket>, connection: impl Future<Output = io::Result<()>>) {
-        let mut connection = pin!(connection);
-        let waits = tokio::time::timeout(std::time::Duration::from_secs(1), gathering.run(connection.as_mut()));
-        assert!(waits.await.is_err(), "it ended");
-    }
-
     #[tokio::test(start_paused = true)]
-    async fn what_is_written_in_one_turn_leaves_in_one_write() {
-        let (mut gathering, mut io) = gather(Socket::default());
-        run(&mut gathering, async move {
+    async fn what_is_written_at_once_leaves_in_one_write() {
+        let (gathering, mut io) = gather(Socket::default());
+        let gathering = run(gathering, async move {
             for _ in 0..10 {
                 io.write_all(b"frame").await?;
             }
@@ -285,24 +321,46 @@ mod tests {
         assert_eq!(lock(&gathering.shared).bytes.capacity(), 0, "nothing is held for a connection at rest");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn other_tasks_that_are_ready_come_first() {
-        let (mut gathering, io) = gather(Socket::default());
-        let shared = gathering.shared.clone();
-        let others = tokio::spawn(async move {
-            let mut io = Gathered { shared };
-            for _ in 0..3 {
-                io.write_all(b"b").await.unwrap();
+    /// A connection that writes what its streams say, a byte each, in bursts.
+    async fn streams(mut io: Gathered<Socket>, bursts: Vec<&'static [u8]>) -> io::Result<()> {
+        for burst in bursts {
+            let (says, mut said) = tokio::sync::mpsc::channel(10);
+            for byte in burst.iter().copied() {
+                let says = says.clone();
+                tokio::spawn(async move { says.send(byte).await });
             }
-        });
-        let mut io = Some(io);
-        run(&mut gathering, async {
-            io.as_mut().expect("it is there").write_all(b"a").await?;
-            std::future::pending().await
-        })
-        .await;
-        others.await.unwrap();
-        assert_eq!(with(&gathering, |socket| (socket.taken.clone(), socket.writes)), (b"abbb".to_vec(), 1));
+            drop(says);
+            // Polled anew for each, as a worker does that runs first what was woken last.
+            while let Some(byte) = said.recv().await {
+                io.write_all(&[byte]).await?;
+                let mut waits = true;
+                std::future::poll_fn(|context| {
+                    context.waker().wake_by_ref();
+                    if mem::take(&mut waits) { Pending } else { Ready(()) }
+                })
+                .await;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        std::future::pending().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_streams_say_in_one_turn_leaves_in_one_write_after_the_first_few() {
+        let (gathering, io) = gather(Socket::default());
+        let gathering = run(gathering, streams(io, vec![b"abcdefgh", b"ABCDEFGH"])).await;
+        let (taken, writes) = with(&gathering, |socket| (socket.taken.clone(), socket.writes));
+        assert_eq!(taken, b"abcdefghABCDEFGH");
+        // Three at once, then the rest; and of the second burst all together.
+        assert!(writes as u32 <= DIRECT + 1 + 3, "{writes} writes");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nothing_comes_together_it_leaves_at_once_again() {
+        let (gathering, io) = gather(Socket::default());
+        let gathering = run(gathering, streams(io, vec![b"a", b"b", b"c", b"d", b"e"])).await;
+        assert_eq!(with(&gathering, |socket| (socket.taken.clone(), socket.writes)), (b"abcde".to_vec(), 5));
+        assert!(lock(&gathering.shared).direct <= DIRECT && gathering.gathers_on.is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -320,10 +378,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_large_is_not_copied() {
-        let (mut gathering, mut io) = gather(Socket::default());
+        let (gathering, mut io) = gather(Socket::default());
         let large = vec![1; LARGE];
         let sent = large.clone();
-        run(&mut gathering, async move {
+        let gathering = run(gathering, async move {
             io.write_all(b"small").await?;
             io.write_all(&large).await?;
             assert_eq!(lock(&io.shared).bytes.capacity(), 0);
