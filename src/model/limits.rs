@@ -22,7 +22,7 @@ pub const ATTRIBUTE_KEY_BYTES: usize = 255;
 pub const ATTRIBUTE_VALUE_BYTES: usize = 4 << 10;
 /// Bytes of all attributes of one message together, keys and values.
 pub const ATTRIBUTES_BYTES: usize = 32 << 10;
-/// Patterns in one subscribe.
+/// Patterns in one subscribe or subscription.
 pub const PATTERNS: usize = 1_000;
 /// Messages that a stream may begin before the end with, counted back.
 pub const LAST_MESSAGES: u32 = 100_000;
@@ -48,3 +48,19 @@ pub const STREAMS_PER_CONNECTION: u32 = 4_096;
 pub const PAGE_ROWS: usize = 1_000;
 /// See [`PAGE_ROWS`].
 pub const PAGE_ROWS_DEFAULT: usize = 100;
+/// Names of deliveries in one request that settles them.
+pub const ACK_IDS: usize = 10_000;
+/// Messages that one consumer may have outstanding, and all consumers of one subscription together.
+pub const WINDOW_MESSAGES: u32 = 100_000;
+/// Bytes of messages that one consumer may have outstanding.
+pub const WINDOW_BYTES: u64 = 256 << 20;
+/// The shortest and the longest time that a consumer has for a delivery, and the one that is taken unasked.
+pub const ACK_DEADLINE_MIN: Duration = Duration::from_secs(1);
+/// See [`ACK_DEADLINE_MIN`].
+pub const ACK_DEADLINE_MAX: Duration = Duration::from_secs(12 * 3600);
+/// See [`ACK_DEADLINE_MIN`].
+pub const ACK_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
+/// The longest time until a message that was not acknowledged comes again.
+pub const BACKOFF: Duration = Duration::from_secs(12 * 3600);
+/// Labels of one subscription.
+pub const LABELS: usize = 64;

@@ -81,7 +81,7 @@ fn reflection_tells_the_contract() {
     let broker = Tilde::in_memory();
     let ask = |args: &[&str]| run(grpcurl(&broker, &[&[address(&broker)], args].concat()), None).text();
     let services = ask(&["list"]);
-    for service in ["Broker", "Topics", "Namespaces", "Operations"] {
+    for service in ["Broker", "Topics", "Namespaces", "Subscriptions", "Operations"] {
         assert!(services.lines().any(|line| line == format!("tilde.v1.{service}")), "{services}");
     }
     assert!(ask(&["list", "tilde.v1.Broker"]).contains("tilde.v1.Broker.Publish"));

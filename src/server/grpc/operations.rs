@@ -70,6 +70,9 @@ impl OperationsService {
             ("last_messages", limits::LAST_MESSAGES.into()),
             ("last_topics", limits::LAST_TOPICS as u64),
             ("streams_per_connection", self.streams_per_connection.into()),
+            ("ack_ids", limits::ACK_IDS as u64),
+            ("window_messages", limits::WINDOW_MESSAGES.into()),
+            ("window_bytes", limits::WINDOW_BYTES),
         ];
         limits.into_iter().map(|(name, most)| (name.to_owned(), most)).collect()
     }

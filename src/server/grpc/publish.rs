@@ -37,6 +37,17 @@ impl broker_server::Broker for PublishService {
         let results = publishing.await?;
         Ok(Response::new(pb::BatchPublishResponse { results: results.iter().map(result).collect() }))
     }
+
+    async fn pull(&self, _: Request<pb::PullRequest>) -> Result<Response<pb::PullResponse>, Status> {
+        Err(Status::unimplemented("this broker keeps subscriptions and does not deliver from them yet"))
+    }
+
+    async fn acknowledge(
+        &self,
+        _: Request<pb::AcknowledgeRequest>,
+    ) -> Result<Response<pb::AcknowledgeResponse>, Status> {
+        Err(Status::unimplemented("this broker keeps subscriptions and does not deliver from them yet"))
+    }
 }
 
 fn answer(published: &Published) -> pb::PublishResponse {

@@ -128,6 +128,10 @@ async fn the_broker_tells_what_it_allows() {
     let info = operations.get_server_info(GetServerInfoRequest {}).await.unwrap().into_inner();
     assert_eq!((info.version.as_str(), info.engine.as_str()), (env!("CARGO_PKG_VERSION"), "memory"));
     assert_eq!(info.limits["streams_per_connection"], 4096);
+    assert_eq!(
+        ["ack_ids", "window_messages", "window_bytes"].map(|most| info.limits[most]),
+        [10_000, 100_000, 256 << 20]
+    );
     assert_eq!(info.limits["request_bytes"], 4 << 20);
     assert!(info.uptime.is_some() && !info.features.is_empty());
 }

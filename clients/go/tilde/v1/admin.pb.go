@@ -451,7 +451,7 @@ type Namespace struct {
 	MaxMessagesPerSecond *uint64 `protobuf:"varint,6,opt,name=max_messages_per_second,json=maxMessagesPerSecond,proto3,oneof" json:"max_messages_per_second,omitempty"`
 	MaxBytesPerSecond    *uint64 `protobuf:"varint,7,opt,name=max_bytes_per_second,json=maxBytesPerSecond,proto3,oneof" json:"max_bytes_per_second,omitempty"` // of the same, encoded; above 0; none is no limit
 	MaxStreams           *uint32 `protobuf:"varint,8,opt,name=max_streams,json=maxStreams,proto3,oneof" json:"max_streams,omitempty"`                          // open at the same time; none is no limit
-	MaxSubscriptions     *uint32 `protobuf:"varint,9,opt,name=max_subscriptions,json=maxSubscriptions,proto3,oneof" json:"max_subscriptions,omitempty"`        // none is no limit
+	MaxSubscriptions     *uint32 `protobuf:"varint,9,opt,name=max_subscriptions,json=maxSubscriptions,proto3,oneof" json:"max_subscriptions,omitempty"`        // durable ones that may be created; those there are stay; none is no limit
 	Etag                 string  `protobuf:"bytes,10,opt,name=etag,proto3" json:"etag,omitempty"`                                                              // changes with every change
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
@@ -1057,7 +1057,7 @@ type GetServerInfoResponse struct {
 	Engine   string                 `protobuf:"bytes,2,opt,name=engine,proto3" json:"engine,omitempty"` // "embedded", "memory" or "jetstream"
 	Features []string               `protobuf:"bytes,3,rep,name=features,proto3" json:"features,omitempty"`
 	// message_bytes, request_bytes, batch_messages, patterns, filter_bytes, last_messages, last_topics,
-	// streams_per_connection; with subscriptions also ack_ids, window_messages, window_bytes
+	// streams_per_connection, ack_ids, window_messages, window_bytes
 	Limits        map[string]uint64    `protobuf:"bytes,4,rep,name=limits,proto3" json:"limits,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	Uptime        *durationpb.Duration `protobuf:"bytes,5,opt,name=uptime,proto3" json:"uptime,omitempty"`
 	CpuTime       *durationpb.Duration `protobuf:"bytes,6,opt,name=cpu_time,json=cpuTime,proto3" json:"cpu_time,omitempty"` // of the broker's process

@@ -76,6 +76,113 @@ func (LagPolicy) EnumDescriptor() ([]byte, []int) {
 	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{0}
 }
 
+type AckMode int32
+
+const (
+	AckMode_ACK_MODE_UNSPECIFIED AckMode = 0 // EXPLICIT
+	AckMode_ACK_MODE_EXPLICIT    AckMode = 1 // each delivery is settled by the consumer
+	AckMode_ACK_MODE_AUTO        AckMode = 2 // delivered is done: what is lost on its way does not come again
+)
+
+// Enum value maps for AckMode.
+var (
+	AckMode_name = map[int32]string{
+		0: "ACK_MODE_UNSPECIFIED",
+		1: "ACK_MODE_EXPLICIT",
+		2: "ACK_MODE_AUTO",
+	}
+	AckMode_value = map[string]int32{
+		"ACK_MODE_UNSPECIFIED": 0,
+		"ACK_MODE_EXPLICIT":    1,
+		"ACK_MODE_AUTO":        2,
+	}
+)
+
+func (x AckMode) Enum() *AckMode {
+	p := new(AckMode)
+	*p = x
+	return p
+}
+
+func (x AckMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AckMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_tilde_v1_broker_proto_enumTypes[1].Descriptor()
+}
+
+func (AckMode) Type() protoreflect.EnumType {
+	return &file_tilde_v1_broker_proto_enumTypes[1]
+}
+
+func (x AckMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AckMode.Descriptor instead.
+func (AckMode) EnumDescriptor() ([]byte, []int) {
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{1}
+}
+
+type Verdict int32
+
+const (
+	Verdict_VERDICT_UNSPECIFIED Verdict = 0
+	Verdict_VERDICT_ACK         Verdict = 1 // done
+	Verdict_VERDICT_NACK        Verdict = 2 // counts an attempt; the retry policy says when, unless `delay` does
+	Verdict_VERDICT_RELEASE     Verdict = 3 // back to the queue at once; counts nothing
+	Verdict_VERDICT_REJECT      Verdict = 4 // to the dead letters now
+	Verdict_VERDICT_EXTEND      Verdict = 5 // still working on it: the deadline is `delay` from now, or ack_deadline if there is none
+)
+
+// Enum value maps for Verdict.
+var (
+	Verdict_name = map[int32]string{
+		0: "VERDICT_UNSPECIFIED",
+		1: "VERDICT_ACK",
+		2: "VERDICT_NACK",
+		3: "VERDICT_RELEASE",
+		4: "VERDICT_REJECT",
+		5: "VERDICT_EXTEND",
+	}
+	Verdict_value = map[string]int32{
+		"VERDICT_UNSPECIFIED": 0,
+		"VERDICT_ACK":         1,
+		"VERDICT_NACK":        2,
+		"VERDICT_RELEASE":     3,
+		"VERDICT_REJECT":      4,
+		"VERDICT_EXTEND":      5,
+	}
+)
+
+func (x Verdict) Enum() *Verdict {
+	p := new(Verdict)
+	*p = x
+	return p
+}
+
+func (x Verdict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Verdict) Descriptor() protoreflect.EnumDescriptor {
+	return file_tilde_v1_broker_proto_enumTypes[2].Descriptor()
+}
+
+func (Verdict) Type() protoreflect.EnumType {
+	return &file_tilde_v1_broker_proto_enumTypes[2]
+}
+
+func (x Verdict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Verdict.Descriptor instead.
+func (Verdict) EnumDescriptor() ([]byte, []int) {
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{2}
+}
+
 type PublishRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// UTF-8, 1 to 1,024 bytes, no control characters, no `~`. It exists once published to. Topics that begin with
@@ -1163,6 +1270,813 @@ func (x *Started) GetCredentialsExpireTime() *timestamppb.Timestamp {
 	return nil
 }
 
+type ConsumeRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Attach      *Attach                `protobuf:"bytes,1,opt,name=attach,proto3" json:"attach,omitempty"`                              // in the first request, and only there
+	Settlements []*Settlement          `protobuf:"bytes,2,rep,name=settlements,proto3" json:"settlements,omitempty"`                    // at most 10,000 ack_ids together
+	FlowControl *FlowControl           `protobuf:"bytes,3,opt,name=flow_control,json=flowControl,proto3" json:"flow_control,omitempty"` // may change at any time
+	// Deliver no more. OK when all that is outstanding is settled or its leases have expired.
+	Detach        bool `protobuf:"varint,5,opt,name=detach,proto3" json:"detach,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConsumeRequest) Reset() {
+	*x = ConsumeRequest{}
+	mi := &file_tilde_v1_broker_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConsumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConsumeRequest) ProtoMessage() {}
+
+func (x *ConsumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_broker_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConsumeRequest.ProtoReflect.Descriptor instead.
+func (*ConsumeRequest) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ConsumeRequest) GetAttach() *Attach {
+	if x != nil {
+		return x.Attach
+	}
+	return nil
+}
+
+func (x *ConsumeRequest) GetSettlements() []*Settlement {
+	if x != nil {
+		return x.Settlements
+	}
+	return nil
+}
+
+func (x *ConsumeRequest) GetFlowControl() *FlowControl {
+	if x != nil {
+		return x.FlowControl
+	}
+	return nil
+}
+
+func (x *ConsumeRequest) GetDetach() bool {
+	if x != nil {
+		return x.Detach
+	}
+	return false
+}
+
+type Attach struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Subscription string                 `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	// Names this consumer, in stats and with dead letters; stable across reconnects, made up if empty. UTF-8, at most 255
+	// bytes, no control characters, no `~`. Two streams may have the same one.
+	ConsumerId        string               `protobuf:"bytes,2,opt,name=consumer_id,json=consumerId,proto3" json:"consumer_id,omitempty"`
+	FlowControl       *FlowControl         `protobuf:"bytes,3,opt,name=flow_control,json=flowControl,proto3" json:"flow_control,omitempty"`
+	AckMode           AckMode              `protobuf:"varint,4,opt,name=ack_mode,json=ackMode,proto3,enum=tilde.v1.AckMode" json:"ack_mode,omitempty"`        // default EXPLICIT
+	Confirm           bool                 `protobuf:"varint,5,opt,name=confirm,proto3" json:"confirm,omitempty"`                                             // answer each settlement in `confirmations`, once a crash cannot undo it
+	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,6,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"` // 1 s to 300 s, default 15 s
+	Namespace         string               `protobuf:"bytes,7,opt,name=namespace,proto3" json:"namespace,omitempty"`                                          // "default" if empty
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Attach) Reset() {
+	*x = Attach{}
+	mi := &file_tilde_v1_broker_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attach) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attach) ProtoMessage() {}
+
+func (x *Attach) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_broker_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attach.ProtoReflect.Descriptor instead.
+func (*Attach) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Attach) GetSubscription() string {
+	if x != nil {
+		return x.Subscription
+	}
+	return ""
+}
+
+func (x *Attach) GetConsumerId() string {
+	if x != nil {
+		return x.ConsumerId
+	}
+	return ""
+}
+
+func (x *Attach) GetFlowControl() *FlowControl {
+	if x != nil {
+		return x.FlowControl
+	}
+	return nil
+}
+
+func (x *Attach) GetAckMode() AckMode {
+	if x != nil {
+		return x.AckMode
+	}
+	return AckMode_ACK_MODE_UNSPECIFIED
+}
+
+func (x *Attach) GetConfirm() bool {
+	if x != nil {
+		return x.Confirm
+	}
+	return false
+}
+
+func (x *Attach) GetHeartbeatInterval() *durationpb.Duration {
+	if x != nil {
+		return x.HeartbeatInterval
+	}
+	return nil
+}
+
+func (x *Attach) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+// How much may be outstanding with one consumer: delivered and not settled. What is left out stays as it is; 0 pauses.
+type FlowControl struct {
+	state                  protoimpl.MessageState `protogen:"open.v1"`
+	MaxOutstandingMessages *uint32                `protobuf:"varint,1,opt,name=max_outstanding_messages,json=maxOutstandingMessages,proto3,oneof" json:"max_outstanding_messages,omitempty"` // at most 100,000; at first 100
+	// At most 256 MiB; at first 4 MiB. One message is delivered even if it alone has more, unless this is 0.
+	MaxOutstandingBytes *uint64 `protobuf:"varint,2,opt,name=max_outstanding_bytes,json=maxOutstandingBytes,proto3,oneof" json:"max_outstanding_bytes,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *FlowControl) Reset() {
+	*x = FlowControl{}
+	mi := &file_tilde_v1_broker_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlowControl) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlowControl) ProtoMessage() {}
+
+func (x *FlowControl) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_broker_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlowControl.ProtoReflect.Descriptor instead.
+func (*FlowControl) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *FlowControl) GetMaxOutstandingMessages() uint32 {
+	if x != nil && x.MaxOutstandingMessages != nil {
+		return *x.MaxOutstandingMessages
+	}
+	return 0
+}
+
+func (x *FlowControl) GetMaxOutstandingBytes() uint64 {
+	if x != nil && x.MaxOutstandingBytes != nil {
+		return *x.MaxOutstandingBytes
+	}
+	return 0
+}
+
+// Says what became of deliveries. Settling again in the same way is no error; in another way it is ALREADY_SETTLED.
+// After the deadline it is LEASE_EXPIRED, and the message comes, or came, again.
+type Settlement struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AckIds        []string               `protobuf:"bytes,1,rep,name=ack_ids,json=ackIds,proto3" json:"ack_ids,omitempty"`            // as received; at most 10,000 in one request
+	Verdict       Verdict                `protobuf:"varint,2,opt,name=verdict,proto3,enum=tilde.v1.Verdict" json:"verdict,omitempty"` // must be given
+	Delay         *durationpb.Duration   `protobuf:"bytes,3,opt,name=delay,proto3" json:"delay,omitempty"`                            // NACK: until redelivery; EXTEND: from now; at most 12 h
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`                          // for NACK and REJECT; at most 255 bytes; kept with the message, shown with the dead letter
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Settlement) Reset() {
+	*x = Settlement{}
+	mi := &file_tilde_v1_broker_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Settlement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Settlement) ProtoMessage() {}
+
+func (x *Settlement) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_broker_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Settlement.ProtoReflect.Descriptor instead.
+func (*Settlement) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Settlement) GetAckIds() []string {
+	if x != nil {
+		return x.AckIds
+	}
+	return nil
+}
+
+func (x *Settlement) GetVerdict() Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return Verdict_VERDICT_UNSPECIFIED
+}
+
+func (x *Settlement) GetDelay() *durationpb.Duration {
+	if x != nil {
+		return x.Delay
+	}
+	return nil
+}
+
+func (x *Settlement) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ConsumeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Deliveries    []*Delivery            `protobuf:"bytes,1,rep,name=deliveries,proto3" json:"deliveries,omitempty"`       // what was ready; never held back to fill a batch
+	Confirmations []*Confirmation        `protobuf:"bytes,2,rep,name=confirmations,proto3" json:"confirmations,omitempty"` // with `confirm`: of each ack_id once; else only of those that are refused
+	Attached      *Attached              `protobuf:"bytes,3,opt,name=attached,proto3" json:"attached,omitempty"`           // in the first response
+	Heartbeat     *Heartbeat             `protobuf:"bytes,4,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
+	Closing       *Closing               `protobuf:"bytes,5,opt,name=closing,proto3" json:"closing,omitempty"` // no more deliveries come; settlements are taken until the stream ends
+	Gap           *Gap                   `protobuf:"bytes,6,opt,name=gap,proto3" json:"gap,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConsumeResponse) Reset() {
+	*x = ConsumeResponse{}
+	mi := &file_tilde_v1_broker_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConsumeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConsumeResponse) ProtoMessage() {}
+
+func (x *ConsumeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_broker_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConsumeResponse.ProtoReflect.Descriptor instead.
+func (*ConsumeResponse) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ConsumeResponse) GetDeliveries() []*Delivery {
+	if x != nil {
+		return x.Deliveries
+	}
+	return nil
+}
+
+func (x *ConsumeResponse) GetConfirmations() []*Confirmation {
+	if x != nil {
+		return x.Confirmations
+	}
+	return nil
+}
+
+func (x *ConsumeResponse) GetAttached() *Attached {
+	if x != nil {
+		return x.Attached
+	}
+	return nil
+}
+
+func (x *ConsumeResponse) GetHeartbeat() *Heartbeat {
+	if x != nil {
+		return x.Heartbeat
+	}
+	return nil
+}
+
+func (x *ConsumeResponse) GetClosing() *Closing {
+	if x != nil {
+		return x.Closing
+	}
+	return nil
+}
+
+func (x *ConsumeResponse) GetGap() *Gap {
+	if x != nil {
+		return x.Gap
+	}
+	return nil
+}
+
+type Delivery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Message       *Message               `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	AckId         string                 `protobuf:"bytes,2,opt,name=ack_id,json=ackId,proto3" json:"ack_id,omitempty"`                   // names this delivery, not the message; empty in AUTO mode
+	Attempt       uint32                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`                           // from 1
+	AckDeadline   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=ack_deadline,json=ackDeadline,proto3" json:"ack_deadline,omitempty"` // only if it differs from now + Attached.ack_deadline (in Consume)
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delivery) Reset() {
+	*x = Delivery{}
+	mi := &file_tilde_v1_broker_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delivery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delivery) ProtoMessage() {}
+
+func (x *Delivery) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_broker_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
+func (*Delivery) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Delivery) GetMessage() *Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *Delivery) GetAckId() string {
+	if x != nil {
+		return x.AckId
+	}
+	return ""
+}
+
+func (x *Delivery) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Delivery) GetAckDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AckDeadline
+	}
+	return nil
+}
+
+type Confirmation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AckIds        []string               `protobuf:"bytes,1,rep,name=ack_ids,json=ackIds,proto3" json:"ack_ids,omitempty"` // those with the same code and reason together
+	Code          int32                  `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`                  // google.rpc.Code; 0 is accepted
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`               // e.g. LEASE_EXPIRED; empty if accepted
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Confirmation) Reset() {
+	*x = Confirmation{}
+	mi := &file_tilde_v1_broker_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Confirmation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Confirmation) ProtoMessage() {}
+
+func (x *Confirmation) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_broker_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Confirmation.ProtoReflect.Descriptor instead.
+func (*Confirmation) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Confirmation) GetAckIds() []string {
+	if x != nil {
+		return x.AckIds
+	}
+	return nil
+}
+
+func (x *Confirmation) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Confirmation) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type Attached struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	StreamId        string                 `protobuf:"bytes,1,opt,name=stream_id,json=streamId,proto3" json:"stream_id,omitempty"`
+	FlowControl     *FlowControl           `protobuf:"bytes,2,opt,name=flow_control,json=flowControl,proto3" json:"flow_control,omitempty"`              // in effect
+	AckDeadline     *durationpb.Duration   `protobuf:"bytes,3,opt,name=ack_deadline,json=ackDeadline,proto3" json:"ack_deadline,omitempty"`              // in effect
+	BacklogMessages uint64                 `protobuf:"varint,5,opt,name=backlog_messages,json=backlogMessages,proto3" json:"backlog_messages,omitempty"` // an upper bound: filters are not counted
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Attached) Reset() {
+	*x = Attached{}
+	mi := &file_tilde_v1_broker_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attached) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attached) ProtoMessage() {}
+
+func (x *Attached) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_broker_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attached.ProtoReflect.Descriptor instead.
+func (*Attached) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Attached) GetStreamId() string {
+	if x != nil {
+		return x.StreamId
+	}
+	return ""
+}
+
+func (x *Attached) GetFlowControl() *FlowControl {
+	if x != nil {
+		return x.FlowControl
+	}
+	return nil
+}
+
+func (x *Attached) GetAckDeadline() *durationpb.Duration {
+	if x != nil {
+		return x.AckDeadline
+	}
+	return nil
+}
+
+func (x *Attached) GetBacklogMessages() uint64 {
+	if x != nil {
+		return x.BacklogMessages
+	}
+	return 0
+}
+
+type PullRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subscription  string                 `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	MaxMessages   uint32                 `protobuf:"varint,2,opt,name=max_messages,json=maxMessages,proto3" json:"max_messages,omitempty"`           // at most 100,000; default 100, also if 0
+	MaxWait       *durationpb.Duration   `protobuf:"bytes,3,opt,name=max_wait,json=maxWait,proto3" json:"max_wait,omitempty"`                        // default 0: what is there; cut to fit the call's deadline, else to 20 s
+	AckMode       AckMode                `protobuf:"varint,4,opt,name=ack_mode,json=ackMode,proto3,enum=tilde.v1.AckMode" json:"ack_mode,omitempty"` // default EXPLICIT
+	Namespace     string                 `protobuf:"bytes,5,opt,name=namespace,proto3" json:"namespace,omitempty"`                                   // "default" if empty
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PullRequest) Reset() {
+	*x = PullRequest{}
+	mi := &file_tilde_v1_broker_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PullRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PullRequest) ProtoMessage() {}
+
+func (x *PullRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_broker_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PullRequest.ProtoReflect.Descriptor instead.
+func (*PullRequest) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *PullRequest) GetSubscription() string {
+	if x != nil {
+		return x.Subscription
+	}
+	return ""
+}
+
+func (x *PullRequest) GetMaxMessages() uint32 {
+	if x != nil {
+		return x.MaxMessages
+	}
+	return 0
+}
+
+func (x *PullRequest) GetMaxWait() *durationpb.Duration {
+	if x != nil {
+		return x.MaxWait
+	}
+	return nil
+}
+
+func (x *PullRequest) GetAckMode() AckMode {
+	if x != nil {
+		return x.AckMode
+	}
+	return AckMode_ACK_MODE_UNSPECIFIED
+}
+
+func (x *PullRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+type PullResponse struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Deliveries      []*Delivery            `protobuf:"bytes,1,rep,name=deliveries,proto3" json:"deliveries,omitempty"`                                   // at most max_messages, and no more than 1 MiB unless one message alone has more
+	BacklogMessages uint64                 `protobuf:"varint,2,opt,name=backlog_messages,json=backlogMessages,proto3" json:"backlog_messages,omitempty"` // an upper bound: filters are not counted
+	Gap             *Gap                   `protobuf:"bytes,3,opt,name=gap,proto3" json:"gap,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *PullResponse) Reset() {
+	*x = PullResponse{}
+	mi := &file_tilde_v1_broker_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PullResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PullResponse) ProtoMessage() {}
+
+func (x *PullResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_broker_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PullResponse.ProtoReflect.Descriptor instead.
+func (*PullResponse) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *PullResponse) GetDeliveries() []*Delivery {
+	if x != nil {
+		return x.Deliveries
+	}
+	return nil
+}
+
+func (x *PullResponse) GetBacklogMessages() uint64 {
+	if x != nil {
+		return x.BacklogMessages
+	}
+	return 0
+}
+
+func (x *PullResponse) GetGap() *Gap {
+	if x != nil {
+		return x.Gap
+	}
+	return nil
+}
+
+type AcknowledgeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subscription  string                 `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	Settlements   []*Settlement          `protobuf:"bytes,2,rep,name=settlements,proto3" json:"settlements,omitempty"` // at most 10,000 ack_ids together
+	Namespace     string                 `protobuf:"bytes,3,opt,name=namespace,proto3" json:"namespace,omitempty"`     // "default" if empty
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcknowledgeRequest) Reset() {
+	*x = AcknowledgeRequest{}
+	mi := &file_tilde_v1_broker_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcknowledgeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcknowledgeRequest) ProtoMessage() {}
+
+func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_broker_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcknowledgeRequest.ProtoReflect.Descriptor instead.
+func (*AcknowledgeRequest) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *AcknowledgeRequest) GetSubscription() string {
+	if x != nil {
+		return x.Subscription
+	}
+	return ""
+}
+
+func (x *AcknowledgeRequest) GetSettlements() []*Settlement {
+	if x != nil {
+		return x.Settlements
+	}
+	return nil
+}
+
+func (x *AcknowledgeRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+type AcknowledgeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refused       []*Confirmation        `protobuf:"bytes,1,rep,name=refused,proto3" json:"refused,omitempty"` // all others are accepted, for good: a crash cannot undo it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcknowledgeResponse) Reset() {
+	*x = AcknowledgeResponse{}
+	mi := &file_tilde_v1_broker_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcknowledgeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcknowledgeResponse) ProtoMessage() {}
+
+func (x *AcknowledgeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_broker_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcknowledgeResponse.ProtoReflect.Descriptor instead.
+func (*AcknowledgeResponse) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *AcknowledgeResponse) GetRefused() []*Confirmation {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
 var File_tilde_v1_broker_proto protoreflect.FileDescriptor
 
 const file_tilde_v1_broker_proto_rawDesc = "" +
@@ -1266,17 +2180,97 @@ const file_tilde_v1_broker_proto_rawDesc = "" +
 	"\aStarted\x12\x1b\n" +
 	"\tstream_id\x18\x01 \x01(\tR\bstreamId\x12H\n" +
 	"\x12heartbeat_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12R\n" +
-	"\x17credentials_expire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x15credentialsExpireTime*p\n" +
+	"\x17credentials_expire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x15credentialsExpireTime\"\xca\x01\n" +
+	"\x0eConsumeRequest\x12(\n" +
+	"\x06attach\x18\x01 \x01(\v2\x10.tilde.v1.AttachR\x06attach\x126\n" +
+	"\vsettlements\x18\x02 \x03(\v2\x14.tilde.v1.SettlementR\vsettlements\x128\n" +
+	"\fflow_control\x18\x03 \x01(\v2\x15.tilde.v1.FlowControlR\vflowControl\x12\x16\n" +
+	"\x06detach\x18\x05 \x01(\bR\x06detachJ\x04\b\x04\x10\x05\"\xbd\x02\n" +
+	"\x06Attach\x12\"\n" +
+	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12\x1f\n" +
+	"\vconsumer_id\x18\x02 \x01(\tR\n" +
+	"consumerId\x128\n" +
+	"\fflow_control\x18\x03 \x01(\v2\x15.tilde.v1.FlowControlR\vflowControl\x12,\n" +
+	"\back_mode\x18\x04 \x01(\x0e2\x11.tilde.v1.AckModeR\aackMode\x12\x18\n" +
+	"\aconfirm\x18\x05 \x01(\bR\aconfirm\x12H\n" +
+	"\x12heartbeat_interval\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12\x1c\n" +
+	"\tnamespace\x18\a \x01(\tR\tnamespaceJ\x04\b\b\x10\t\"\xbc\x01\n" +
+	"\vFlowControl\x12=\n" +
+	"\x18max_outstanding_messages\x18\x01 \x01(\rH\x00R\x16maxOutstandingMessages\x88\x01\x01\x127\n" +
+	"\x15max_outstanding_bytes\x18\x02 \x01(\x04H\x01R\x13maxOutstandingBytes\x88\x01\x01B\x1b\n" +
+	"\x19_max_outstanding_messagesB\x18\n" +
+	"\x16_max_outstanding_bytes\"\x9b\x01\n" +
+	"\n" +
+	"Settlement\x12\x17\n" +
+	"\aack_ids\x18\x01 \x03(\tR\x06ackIds\x12+\n" +
+	"\averdict\x18\x02 \x01(\x0e2\x11.tilde.v1.VerdictR\averdict\x12/\n" +
+	"\x05delay\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xb4\x02\n" +
+	"\x0fConsumeResponse\x122\n" +
+	"\n" +
+	"deliveries\x18\x01 \x03(\v2\x12.tilde.v1.DeliveryR\n" +
+	"deliveries\x12<\n" +
+	"\rconfirmations\x18\x02 \x03(\v2\x16.tilde.v1.ConfirmationR\rconfirmations\x12.\n" +
+	"\battached\x18\x03 \x01(\v2\x12.tilde.v1.AttachedR\battached\x121\n" +
+	"\theartbeat\x18\x04 \x01(\v2\x13.tilde.v1.HeartbeatR\theartbeat\x12+\n" +
+	"\aclosing\x18\x05 \x01(\v2\x11.tilde.v1.ClosingR\aclosing\x12\x1f\n" +
+	"\x03gap\x18\x06 \x01(\v2\r.tilde.v1.GapR\x03gap\"\xa7\x01\n" +
+	"\bDelivery\x12+\n" +
+	"\amessage\x18\x01 \x01(\v2\x11.tilde.v1.MessageR\amessage\x12\x15\n" +
+	"\x06ack_id\x18\x02 \x01(\tR\x05ackId\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\rR\aattempt\x12=\n" +
+	"\fack_deadline\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vackDeadline\"S\n" +
+	"\fConfirmation\x12\x17\n" +
+	"\aack_ids\x18\x01 \x03(\tR\x06ackIds\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xd0\x01\n" +
+	"\bAttached\x12\x1b\n" +
+	"\tstream_id\x18\x01 \x01(\tR\bstreamId\x128\n" +
+	"\fflow_control\x18\x02 \x01(\v2\x15.tilde.v1.FlowControlR\vflowControl\x12<\n" +
+	"\fack_deadline\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\vackDeadline\x12)\n" +
+	"\x10backlog_messages\x18\x05 \x01(\x04R\x0fbacklogMessagesJ\x04\b\x04\x10\x05\"\xd6\x01\n" +
+	"\vPullRequest\x12\"\n" +
+	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12!\n" +
+	"\fmax_messages\x18\x02 \x01(\rR\vmaxMessages\x124\n" +
+	"\bmax_wait\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\amaxWait\x12,\n" +
+	"\back_mode\x18\x04 \x01(\x0e2\x11.tilde.v1.AckModeR\aackMode\x12\x1c\n" +
+	"\tnamespace\x18\x05 \x01(\tR\tnamespace\"\x8e\x01\n" +
+	"\fPullResponse\x122\n" +
+	"\n" +
+	"deliveries\x18\x01 \x03(\v2\x12.tilde.v1.DeliveryR\n" +
+	"deliveries\x12)\n" +
+	"\x10backlog_messages\x18\x02 \x01(\x04R\x0fbacklogMessages\x12\x1f\n" +
+	"\x03gap\x18\x03 \x01(\v2\r.tilde.v1.GapR\x03gap\"\x8e\x01\n" +
+	"\x12AcknowledgeRequest\x12\"\n" +
+	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x126\n" +
+	"\vsettlements\x18\x02 \x03(\v2\x14.tilde.v1.SettlementR\vsettlements\x12\x1c\n" +
+	"\tnamespace\x18\x03 \x01(\tR\tnamespace\"G\n" +
+	"\x13AcknowledgeResponse\x120\n" +
+	"\arefused\x18\x01 \x03(\v2\x16.tilde.v1.ConfirmationR\arefused*p\n" +
 	"\tLagPolicy\x12\x1a\n" +
 	"\x16LAG_POLICY_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13LAG_POLICY_CATCH_UP\x10\x01\x12\x13\n" +
 	"\x0fLAG_POLICY_SKIP\x10\x02\x12\x19\n" +
-	"\x15LAG_POLICY_DISCONNECT\x10\x032\xb5\x02\n" +
+	"\x15LAG_POLICY_DISCONNECT\x10\x03*M\n" +
+	"\aAckMode\x12\x18\n" +
+	"\x14ACK_MODE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11ACK_MODE_EXPLICIT\x10\x01\x12\x11\n" +
+	"\rACK_MODE_AUTO\x10\x02*\x82\x01\n" +
+	"\aVerdict\x12\x17\n" +
+	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vVERDICT_ACK\x10\x01\x12\x10\n" +
+	"\fVERDICT_NACK\x10\x02\x12\x13\n" +
+	"\x0fVERDICT_RELEASE\x10\x03\x12\x12\n" +
+	"\x0eVERDICT_REJECT\x10\x04\x12\x12\n" +
+	"\x0eVERDICT_EXTEND\x10\x052\xfc\x03\n" +
 	"\x06Broker\x12>\n" +
 	"\aPublish\x12\x18.tilde.v1.PublishRequest\x1a\x19.tilde.v1.PublishResponse\x12M\n" +
 	"\fBatchPublish\x12\x1d.tilde.v1.BatchPublishRequest\x1a\x1e.tilde.v1.BatchPublishResponse\x12T\n" +
 	"\rPublishStream\x12\x1e.tilde.v1.PublishStreamRequest\x1a\x1f.tilde.v1.PublishStreamResponse(\x010\x01\x12F\n" +
-	"\tSubscribe\x12\x1a.tilde.v1.SubscribeRequest\x1a\x1b.tilde.v1.SubscribeResponse0\x01B\x7f\n" +
+	"\tSubscribe\x12\x1a.tilde.v1.SubscribeRequest\x1a\x1b.tilde.v1.SubscribeResponse0\x01\x12B\n" +
+	"\aConsume\x12\x18.tilde.v1.ConsumeRequest\x1a\x19.tilde.v1.ConsumeResponse(\x010\x01\x125\n" +
+	"\x04Pull\x12\x15.tilde.v1.PullRequest\x1a\x16.tilde.v1.PullResponse\x12J\n" +
+	"\vAcknowledge\x12\x1c.tilde.v1.AcknowledgeRequest\x1a\x1d.tilde.v1.AcknowledgeResponseB\x7f\n" +
 	"\fcom.tilde.v1B\vBrokerProtoP\x01Z!tilde/clients/go/tilde/v1;tildev1\xa2\x02\x03TXX\xaa\x02\bTilde.V1\xca\x02\bTilde\\V1\xe2\x02\x14Tilde\\V1\\GPBMetadata\xea\x02\tTilde::V1b\x06proto3"
 
 var (
@@ -1291,75 +2285,119 @@ func file_tilde_v1_broker_proto_rawDescGZIP() []byte {
 	return file_tilde_v1_broker_proto_rawDescData
 }
 
-var file_tilde_v1_broker_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tilde_v1_broker_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_tilde_v1_broker_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_tilde_v1_broker_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_tilde_v1_broker_proto_goTypes = []any{
 	(LagPolicy)(0),                // 0: tilde.v1.LagPolicy
-	(*PublishRequest)(nil),        // 1: tilde.v1.PublishRequest
-	(*PublishResponse)(nil),       // 2: tilde.v1.PublishResponse
-	(*BatchPublishRequest)(nil),   // 3: tilde.v1.BatchPublishRequest
-	(*BatchPublishResponse)(nil),  // 4: tilde.v1.BatchPublishResponse
-	(*PublishResult)(nil),         // 5: tilde.v1.PublishResult
-	(*PublishError)(nil),          // 6: tilde.v1.PublishError
-	(*PublishStreamRequest)(nil),  // 7: tilde.v1.PublishStreamRequest
-	(*PublishStreamResponse)(nil), // 8: tilde.v1.PublishStreamResponse
-	(*PublishedRun)(nil),          // 9: tilde.v1.PublishedRun
-	(*PublishFailure)(nil),        // 10: tilde.v1.PublishFailure
-	(*SubscribeRequest)(nil),      // 11: tilde.v1.SubscribeRequest
-	(*SubscribeResponse)(nil),     // 12: tilde.v1.SubscribeResponse
-	(*Started)(nil),               // 13: tilde.v1.Started
-	nil,                           // 14: tilde.v1.PublishRequest.AttributesEntry
-	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
-	(Durability)(0),               // 16: tilde.v1.Durability
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*Closing)(nil),               // 18: tilde.v1.Closing
-	(*Heartbeat)(nil),             // 19: tilde.v1.Heartbeat
-	(*StartPosition)(nil),         // 20: tilde.v1.StartPosition
-	(*Message)(nil),               // 21: tilde.v1.Message
-	(*Gap)(nil),                   // 22: tilde.v1.Gap
+	(AckMode)(0),                  // 1: tilde.v1.AckMode
+	(Verdict)(0),                  // 2: tilde.v1.Verdict
+	(*PublishRequest)(nil),        // 3: tilde.v1.PublishRequest
+	(*PublishResponse)(nil),       // 4: tilde.v1.PublishResponse
+	(*BatchPublishRequest)(nil),   // 5: tilde.v1.BatchPublishRequest
+	(*BatchPublishResponse)(nil),  // 6: tilde.v1.BatchPublishResponse
+	(*PublishResult)(nil),         // 7: tilde.v1.PublishResult
+	(*PublishError)(nil),          // 8: tilde.v1.PublishError
+	(*PublishStreamRequest)(nil),  // 9: tilde.v1.PublishStreamRequest
+	(*PublishStreamResponse)(nil), // 10: tilde.v1.PublishStreamResponse
+	(*PublishedRun)(nil),          // 11: tilde.v1.PublishedRun
+	(*PublishFailure)(nil),        // 12: tilde.v1.PublishFailure
+	(*SubscribeRequest)(nil),      // 13: tilde.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),     // 14: tilde.v1.SubscribeResponse
+	(*Started)(nil),               // 15: tilde.v1.Started
+	(*ConsumeRequest)(nil),        // 16: tilde.v1.ConsumeRequest
+	(*Attach)(nil),                // 17: tilde.v1.Attach
+	(*FlowControl)(nil),           // 18: tilde.v1.FlowControl
+	(*Settlement)(nil),            // 19: tilde.v1.Settlement
+	(*ConsumeResponse)(nil),       // 20: tilde.v1.ConsumeResponse
+	(*Delivery)(nil),              // 21: tilde.v1.Delivery
+	(*Confirmation)(nil),          // 22: tilde.v1.Confirmation
+	(*Attached)(nil),              // 23: tilde.v1.Attached
+	(*PullRequest)(nil),           // 24: tilde.v1.PullRequest
+	(*PullResponse)(nil),          // 25: tilde.v1.PullResponse
+	(*AcknowledgeRequest)(nil),    // 26: tilde.v1.AcknowledgeRequest
+	(*AcknowledgeResponse)(nil),   // 27: tilde.v1.AcknowledgeResponse
+	nil,                           // 28: tilde.v1.PublishRequest.AttributesEntry
+	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
+	(Durability)(0),               // 30: tilde.v1.Durability
+	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(*Closing)(nil),               // 32: tilde.v1.Closing
+	(*Heartbeat)(nil),             // 33: tilde.v1.Heartbeat
+	(*StartPosition)(nil),         // 34: tilde.v1.StartPosition
+	(*Message)(nil),               // 35: tilde.v1.Message
+	(*Gap)(nil),                   // 36: tilde.v1.Gap
 }
 var file_tilde_v1_broker_proto_depIdxs = []int32{
-	14, // 0: tilde.v1.PublishRequest.attributes:type_name -> tilde.v1.PublishRequest.AttributesEntry
-	15, // 1: tilde.v1.PublishRequest.ttl:type_name -> google.protobuf.Duration
-	16, // 2: tilde.v1.PublishRequest.durability:type_name -> tilde.v1.Durability
-	17, // 3: tilde.v1.PublishResponse.publish_time:type_name -> google.protobuf.Timestamp
-	16, // 4: tilde.v1.PublishResponse.durability:type_name -> tilde.v1.Durability
-	1,  // 5: tilde.v1.BatchPublishRequest.requests:type_name -> tilde.v1.PublishRequest
-	5,  // 6: tilde.v1.BatchPublishResponse.results:type_name -> tilde.v1.PublishResult
-	2,  // 7: tilde.v1.PublishResult.published:type_name -> tilde.v1.PublishResponse
-	6,  // 8: tilde.v1.PublishResult.error:type_name -> tilde.v1.PublishError
-	15, // 9: tilde.v1.PublishError.retry_delay:type_name -> google.protobuf.Duration
-	1,  // 10: tilde.v1.PublishStreamRequest.requests:type_name -> tilde.v1.PublishRequest
-	15, // 11: tilde.v1.PublishStreamRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	9,  // 12: tilde.v1.PublishStreamResponse.published:type_name -> tilde.v1.PublishedRun
-	10, // 13: tilde.v1.PublishStreamResponse.failures:type_name -> tilde.v1.PublishFailure
-	18, // 14: tilde.v1.PublishStreamResponse.closing:type_name -> tilde.v1.Closing
-	19, // 15: tilde.v1.PublishStreamResponse.heartbeat:type_name -> tilde.v1.Heartbeat
-	16, // 16: tilde.v1.PublishedRun.durability:type_name -> tilde.v1.Durability
-	6,  // 17: tilde.v1.PublishFailure.error:type_name -> tilde.v1.PublishError
-	20, // 18: tilde.v1.SubscribeRequest.start:type_name -> tilde.v1.StartPosition
-	15, // 19: tilde.v1.SubscribeRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	28, // 0: tilde.v1.PublishRequest.attributes:type_name -> tilde.v1.PublishRequest.AttributesEntry
+	29, // 1: tilde.v1.PublishRequest.ttl:type_name -> google.protobuf.Duration
+	30, // 2: tilde.v1.PublishRequest.durability:type_name -> tilde.v1.Durability
+	31, // 3: tilde.v1.PublishResponse.publish_time:type_name -> google.protobuf.Timestamp
+	30, // 4: tilde.v1.PublishResponse.durability:type_name -> tilde.v1.Durability
+	3,  // 5: tilde.v1.BatchPublishRequest.requests:type_name -> tilde.v1.PublishRequest
+	7,  // 6: tilde.v1.BatchPublishResponse.results:type_name -> tilde.v1.PublishResult
+	4,  // 7: tilde.v1.PublishResult.published:type_name -> tilde.v1.PublishResponse
+	8,  // 8: tilde.v1.PublishResult.error:type_name -> tilde.v1.PublishError
+	29, // 9: tilde.v1.PublishError.retry_delay:type_name -> google.protobuf.Duration
+	3,  // 10: tilde.v1.PublishStreamRequest.requests:type_name -> tilde.v1.PublishRequest
+	29, // 11: tilde.v1.PublishStreamRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	11, // 12: tilde.v1.PublishStreamResponse.published:type_name -> tilde.v1.PublishedRun
+	12, // 13: tilde.v1.PublishStreamResponse.failures:type_name -> tilde.v1.PublishFailure
+	32, // 14: tilde.v1.PublishStreamResponse.closing:type_name -> tilde.v1.Closing
+	33, // 15: tilde.v1.PublishStreamResponse.heartbeat:type_name -> tilde.v1.Heartbeat
+	30, // 16: tilde.v1.PublishedRun.durability:type_name -> tilde.v1.Durability
+	8,  // 17: tilde.v1.PublishFailure.error:type_name -> tilde.v1.PublishError
+	34, // 18: tilde.v1.SubscribeRequest.start:type_name -> tilde.v1.StartPosition
+	29, // 19: tilde.v1.SubscribeRequest.heartbeat_interval:type_name -> google.protobuf.Duration
 	0,  // 20: tilde.v1.SubscribeRequest.lag_policy:type_name -> tilde.v1.LagPolicy
-	21, // 21: tilde.v1.SubscribeResponse.messages:type_name -> tilde.v1.Message
-	13, // 22: tilde.v1.SubscribeResponse.started:type_name -> tilde.v1.Started
-	19, // 23: tilde.v1.SubscribeResponse.heartbeat:type_name -> tilde.v1.Heartbeat
-	22, // 24: tilde.v1.SubscribeResponse.gap:type_name -> tilde.v1.Gap
-	18, // 25: tilde.v1.SubscribeResponse.closing:type_name -> tilde.v1.Closing
-	15, // 26: tilde.v1.Started.heartbeat_interval:type_name -> google.protobuf.Duration
-	17, // 27: tilde.v1.Started.credentials_expire_time:type_name -> google.protobuf.Timestamp
-	1,  // 28: tilde.v1.Broker.Publish:input_type -> tilde.v1.PublishRequest
-	3,  // 29: tilde.v1.Broker.BatchPublish:input_type -> tilde.v1.BatchPublishRequest
-	7,  // 30: tilde.v1.Broker.PublishStream:input_type -> tilde.v1.PublishStreamRequest
-	11, // 31: tilde.v1.Broker.Subscribe:input_type -> tilde.v1.SubscribeRequest
-	2,  // 32: tilde.v1.Broker.Publish:output_type -> tilde.v1.PublishResponse
-	4,  // 33: tilde.v1.Broker.BatchPublish:output_type -> tilde.v1.BatchPublishResponse
-	8,  // 34: tilde.v1.Broker.PublishStream:output_type -> tilde.v1.PublishStreamResponse
-	12, // 35: tilde.v1.Broker.Subscribe:output_type -> tilde.v1.SubscribeResponse
-	32, // [32:36] is the sub-list for method output_type
-	28, // [28:32] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	35, // 21: tilde.v1.SubscribeResponse.messages:type_name -> tilde.v1.Message
+	15, // 22: tilde.v1.SubscribeResponse.started:type_name -> tilde.v1.Started
+	33, // 23: tilde.v1.SubscribeResponse.heartbeat:type_name -> tilde.v1.Heartbeat
+	36, // 24: tilde.v1.SubscribeResponse.gap:type_name -> tilde.v1.Gap
+	32, // 25: tilde.v1.SubscribeResponse.closing:type_name -> tilde.v1.Closing
+	29, // 26: tilde.v1.Started.heartbeat_interval:type_name -> google.protobuf.Duration
+	31, // 27: tilde.v1.Started.credentials_expire_time:type_name -> google.protobuf.Timestamp
+	17, // 28: tilde.v1.ConsumeRequest.attach:type_name -> tilde.v1.Attach
+	19, // 29: tilde.v1.ConsumeRequest.settlements:type_name -> tilde.v1.Settlement
+	18, // 30: tilde.v1.ConsumeRequest.flow_control:type_name -> tilde.v1.FlowControl
+	18, // 31: tilde.v1.Attach.flow_control:type_name -> tilde.v1.FlowControl
+	1,  // 32: tilde.v1.Attach.ack_mode:type_name -> tilde.v1.AckMode
+	29, // 33: tilde.v1.Attach.heartbeat_interval:type_name -> google.protobuf.Duration
+	2,  // 34: tilde.v1.Settlement.verdict:type_name -> tilde.v1.Verdict
+	29, // 35: tilde.v1.Settlement.delay:type_name -> google.protobuf.Duration
+	21, // 36: tilde.v1.ConsumeResponse.deliveries:type_name -> tilde.v1.Delivery
+	22, // 37: tilde.v1.ConsumeResponse.confirmations:type_name -> tilde.v1.Confirmation
+	23, // 38: tilde.v1.ConsumeResponse.attached:type_name -> tilde.v1.Attached
+	33, // 39: tilde.v1.ConsumeResponse.heartbeat:type_name -> tilde.v1.Heartbeat
+	32, // 40: tilde.v1.ConsumeResponse.closing:type_name -> tilde.v1.Closing
+	36, // 41: tilde.v1.ConsumeResponse.gap:type_name -> tilde.v1.Gap
+	35, // 42: tilde.v1.Delivery.message:type_name -> tilde.v1.Message
+	31, // 43: tilde.v1.Delivery.ack_deadline:type_name -> google.protobuf.Timestamp
+	18, // 44: tilde.v1.Attached.flow_control:type_name -> tilde.v1.FlowControl
+	29, // 45: tilde.v1.Attached.ack_deadline:type_name -> google.protobuf.Duration
+	29, // 46: tilde.v1.PullRequest.max_wait:type_name -> google.protobuf.Duration
+	1,  // 47: tilde.v1.PullRequest.ack_mode:type_name -> tilde.v1.AckMode
+	21, // 48: tilde.v1.PullResponse.deliveries:type_name -> tilde.v1.Delivery
+	36, // 49: tilde.v1.PullResponse.gap:type_name -> tilde.v1.Gap
+	19, // 50: tilde.v1.AcknowledgeRequest.settlements:type_name -> tilde.v1.Settlement
+	22, // 51: tilde.v1.AcknowledgeResponse.refused:type_name -> tilde.v1.Confirmation
+	3,  // 52: tilde.v1.Broker.Publish:input_type -> tilde.v1.PublishRequest
+	5,  // 53: tilde.v1.Broker.BatchPublish:input_type -> tilde.v1.BatchPublishRequest
+	9,  // 54: tilde.v1.Broker.PublishStream:input_type -> tilde.v1.PublishStreamRequest
+	13, // 55: tilde.v1.Broker.Subscribe:input_type -> tilde.v1.SubscribeRequest
+	16, // 56: tilde.v1.Broker.Consume:input_type -> tilde.v1.ConsumeRequest
+	24, // 57: tilde.v1.Broker.Pull:input_type -> tilde.v1.PullRequest
+	26, // 58: tilde.v1.Broker.Acknowledge:input_type -> tilde.v1.AcknowledgeRequest
+	4,  // 59: tilde.v1.Broker.Publish:output_type -> tilde.v1.PublishResponse
+	6,  // 60: tilde.v1.Broker.BatchPublish:output_type -> tilde.v1.BatchPublishResponse
+	10, // 61: tilde.v1.Broker.PublishStream:output_type -> tilde.v1.PublishStreamResponse
+	14, // 62: tilde.v1.Broker.Subscribe:output_type -> tilde.v1.SubscribeResponse
+	20, // 63: tilde.v1.Broker.Consume:output_type -> tilde.v1.ConsumeResponse
+	25, // 64: tilde.v1.Broker.Pull:output_type -> tilde.v1.PullResponse
+	27, // 65: tilde.v1.Broker.Acknowledge:output_type -> tilde.v1.AcknowledgeResponse
+	59, // [59:66] is the sub-list for method output_type
+	52, // [52:59] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_tilde_v1_broker_proto_init() }
@@ -1377,13 +2415,14 @@ func file_tilde_v1_broker_proto_init() {
 		(*PublishResult_Error)(nil),
 	}
 	file_tilde_v1_broker_proto_msgTypes[7].OneofWrappers = []any{}
+	file_tilde_v1_broker_proto_msgTypes[15].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tilde_v1_broker_proto_rawDesc), len(file_tilde_v1_broker_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   14,
+			NumEnums:      3,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,9 @@ const (
 	Broker_BatchPublish_FullMethodName  = "/tilde.v1.Broker/BatchPublish"
 	Broker_PublishStream_FullMethodName = "/tilde.v1.Broker/PublishStream"
 	Broker_Subscribe_FullMethodName     = "/tilde.v1.Broker/Subscribe"
+	Broker_Consume_FullMethodName       = "/tilde.v1.Broker/Consume"
+	Broker_Pull_FullMethodName          = "/tilde.v1.Broker/Pull"
+	Broker_Acknowledge_FullMethodName   = "/tilde.v1.Broker/Acknowledge"
 )
 
 // BrokerClient is the client API for Broker service.
@@ -42,6 +45,15 @@ type BrokerClient interface {
 	// A live stream of all that matches, from any position, with nothing to acknowledge. A message that several
 	// patterns match is sent once.
 	Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubscribeResponse], error)
+	// Works off a durable subscription: deliveries out, settlements in, on one stream. Headers are sent at once. A
+	// message may come more than once, so do its work in a way that bears that. What is outstanding when the stream
+	// breaks goes to other consumers and counts as an attempt; after `detach`, or when the broker drains, it counts
+	// nothing. Half-close in AUTO mode: deliveries go on; in EXPLICIT mode it is `detach`.
+	Consume(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConsumeRequest, ConsumeResponse], error)
+	// Takes what waits on a durable subscription, once. A paused one is FAILED_PRECONDITION (SUBSCRIPTION_PAUSED).
+	Pull(ctx context.Context, in *PullRequest, opts ...grpc.CallOption) (*PullResponse, error)
+	// Settles deliveries, from any connection. OK, with those in `refused` that could not be.
+	Acknowledge(ctx context.Context, in *AcknowledgeRequest, opts ...grpc.CallOption) (*AcknowledgeResponse, error)
 }
 
 type brokerClient struct {
@@ -104,6 +116,39 @@ func (c *brokerClient) Subscribe(ctx context.Context, in *SubscribeRequest, opts
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Broker_SubscribeClient = grpc.ServerStreamingClient[SubscribeResponse]
 
+func (c *brokerClient) Consume(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConsumeRequest, ConsumeResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Broker_ServiceDesc.Streams[2], Broker_Consume_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ConsumeRequest, ConsumeResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Broker_ConsumeClient = grpc.BidiStreamingClient[ConsumeRequest, ConsumeResponse]
+
+func (c *brokerClient) Pull(ctx context.Context, in *PullRequest, opts ...grpc.CallOption) (*PullResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PullResponse)
+	err := c.cc.Invoke(ctx, Broker_Pull_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *brokerClient) Acknowledge(ctx context.Context, in *AcknowledgeRequest, opts ...grpc.CallOption) (*AcknowledgeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcknowledgeResponse)
+	err := c.cc.Invoke(ctx, Broker_Acknowledge_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // BrokerServer is the server API for Broker service.
 // All implementations must embed UnimplementedBrokerServer
 // for forward compatibility.
@@ -121,6 +166,15 @@ type BrokerServer interface {
 	// A live stream of all that matches, from any position, with nothing to acknowledge. A message that several
 	// patterns match is sent once.
 	Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error
+	// Works off a durable subscription: deliveries out, settlements in, on one stream. Headers are sent at once. A
+	// message may come more than once, so do its work in a way that bears that. What is outstanding when the stream
+	// breaks goes to other consumers and counts as an attempt; after `detach`, or when the broker drains, it counts
+	// nothing. Half-close in AUTO mode: deliveries go on; in EXPLICIT mode it is `detach`.
+	Consume(grpc.BidiStreamingServer[ConsumeRequest, ConsumeResponse]) error
+	// Takes what waits on a durable subscription, once. A paused one is FAILED_PRECONDITION (SUBSCRIPTION_PAUSED).
+	Pull(context.Context, *PullRequest) (*PullResponse, error)
+	// Settles deliveries, from any connection. OK, with those in `refused` that could not be.
+	Acknowledge(context.Context, *AcknowledgeRequest) (*AcknowledgeResponse, error)
 	mustEmbedUnimplementedBrokerServer()
 }
 
@@ -142,6 +196,15 @@ func (UnimplementedBrokerServer) PublishStream(grpc.BidiStreamingServer[PublishS
 }
 func (UnimplementedBrokerServer) Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error {
 	return status.Error(codes.Unimplemented, "method Subscribe not implemented")
+}
+func (UnimplementedBrokerServer) Consume(grpc.BidiStreamingServer[ConsumeRequest, ConsumeResponse]) error {
+	return status.Error(codes.Unimplemented, "method Consume not implemented")
+}
+func (UnimplementedBrokerServer) Pull(context.Context, *PullRequest) (*PullResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pull not implemented")
+}
+func (UnimplementedBrokerServer) Acknowledge(context.Context, *AcknowledgeRequest) (*AcknowledgeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Acknowledge not implemented")
 }
 func (UnimplementedBrokerServer) mustEmbedUnimplementedBrokerServer() {}
 func (UnimplementedBrokerServer) testEmbeddedByValue()                {}
@@ -218,6 +281,49 @@ func _Broker_Subscribe_Handler(srv interface{}, stream grpc.ServerStream) error 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Broker_SubscribeServer = grpc.ServerStreamingServer[SubscribeResponse]
 
+func _Broker_Consume_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(BrokerServer).Consume(&grpc.GenericServerStream[ConsumeRequest, ConsumeResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Broker_ConsumeServer = grpc.BidiStreamingServer[ConsumeRequest, ConsumeResponse]
+
+func _Broker_Pull_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PullRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BrokerServer).Pull(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Broker_Pull_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BrokerServer).Pull(ctx, req.(*PullRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Broker_Acknowledge_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcknowledgeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BrokerServer).Acknowledge(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Broker_Acknowledge_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BrokerServer).Acknowledge(ctx, req.(*AcknowledgeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Broker_ServiceDesc is the grpc.ServiceDesc for Broker service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -233,6 +339,14 @@ var Broker_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "BatchPublish",
 			Handler:    _Broker_BatchPublish_Handler,
 		},
+		{
+			MethodName: "Pull",
+			Handler:    _Broker_Pull_Handler,
+		},
+		{
+			MethodName: "Acknowledge",
+			Handler:    _Broker_Acknowledge_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -245,6 +359,12 @@ var Broker_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Subscribe",
 			Handler:       _Broker_Subscribe_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "Consume",
+			Handler:       _Broker_Consume_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "tilde/v1/broker.proto",
