@@ -12,6 +12,7 @@ pub mod position;
 pub mod producer;
 pub mod record;
 pub mod sequence;
+pub mod subscription;
 pub mod time;
 pub mod topic;
 pub mod wire;
@@ -27,5 +28,9 @@ pub use position::{Gap, GapReason, LagPolicy, Position};
 pub use producer::ProducerName;
 pub use record::{Record, Records, Stamp};
 pub use sequence::Sequence;
+pub use subscription::{
+    BacklogPolicy, ConsumerName, DeadLetters, DeliveryOrder, RetryPolicy, Subscription, SubscriptionName,
+    SubscriptionState, SubscriptionStats,
+};
 pub use time::Timestamp;
 pub use topic::Topic;

@@ -61,7 +61,7 @@ impl PatternSet {
     pub fn parse<S: AsRef<str>>(texts: &[S]) -> Result<Self> {
         if texts.is_empty() || texts.len() > limits::PATTERNS {
             let message = format!(
-                "{} patterns are given: a stream takes 1 to {}, for example \"orders/~\", or \"~\" for everything",
+                "{} patterns are given: it takes 1 to {}, for example \"orders/~\", or \"~\" for everything",
                 texts.len(),
                 limits::PATTERNS
             );
