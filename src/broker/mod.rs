@@ -13,6 +13,7 @@ mod rate;
 mod router;
 mod served;
 mod snapshot;
+pub mod subscription;
 pub mod topics;
 
 use std::{
@@ -35,9 +36,10 @@ pub use live::{Closing, Event, Heartbeat, LiveStream, Started, Subscribe};
 pub use namespaces::{Change, Versioned};
 pub use publish::{Publish, Published};
 pub use publish_stream::{Answer, OpenPublishStream, PublishEvent, PublishStream, PublishedRun};
+pub use subscription::{Described, SubscriptionChange};
 pub use topics::Purged;
 
-use self::served::Served;
+use self::{served::Served, subscription::Entries};
 pub use crate::engine::TopicStats;
 use crate::{
     clock::Clock,
@@ -75,7 +77,7 @@ impl Default for Config {
     }
 }
 
-/// Publishes, delivers, and keeps the namespaces. One a process.
+/// Publishes, delivers, and keeps the namespaces and the subscriptions. One a process.
 pub struct Broker {
     engine: Arc<dyn Engine>,
     metrics: Arc<Metrics>,
@@ -88,7 +90,8 @@ pub struct Broker {
     // Wakes streams; the log's own thread is not one of the runtime's.
     runtime: Handle,
     namespaces: RwLock<HashMap<NamespaceName, Arc<Served>>>,
-    // Namespaces are changed one after the other.
+    subscriptions: Entries,
+    // Namespaces and subscriptions are changed one after the other.
     changes: tokio::sync::Mutex<()>,
 }
 
@@ -114,7 +117,7 @@ struct Shared {
 }
 
 impl Broker {
-    /// Opens every namespace that the engine's state knows, and `default`.
+    /// Opens every namespace that the engine's state knows, and `default`, and their subscriptions.
     pub async fn open(
         engine: Arc<dyn Engine>,
         clock: Arc<dyn Clock>,
@@ -144,9 +147,11 @@ impl Broker {
             pending_bytes,
             runtime: Handle::current(),
             namespaces: RwLock::default(),
+            subscriptions: Entries::default(),
             changes: tokio::sync::Mutex::default(),
         });
         broker.open_namespaces().await?;
+        broker.open_subscriptions().await?;
         Ok(broker)
     }
 

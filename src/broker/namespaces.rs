@@ -49,6 +49,7 @@ impl Broker {
             return Err(Error::new(Reason::NamespaceExists, message).field("namespace"));
         }
         // A deletion that was cut short may have left a log: what was deleted does not come back.
+        self.forget_subscriptions(&namespace.name).await?;
         self.engine.remove(&namespace.name).await?;
         // The log first: a namespace whose log finds no room is not remembered either, and can be tried again.
         self.engine.log(&namespace.name, LogSettings::from(&namespace)).await?;
@@ -92,7 +93,7 @@ impl Broker {
         Ok(served.versioned())
     }
 
-    /// Deletes a namespace with all its messages; its streams end. `default` cannot be deleted.
+    /// Deletes a namespace with all its messages and subscriptions; its streams end. `default` cannot be deleted.
     pub async fn delete_namespace(&self, name: &NamespaceName) -> Result<()> {
         let _alone = self.changes.lock().await;
         if name.as_str() == NamespaceName::DEFAULT {
@@ -111,6 +112,7 @@ impl Broker {
         known.place.delete();
         self.metrics.forget(name);
         tracing::info!(namespace = %name, "the namespace was deleted");
+        self.forget_subscriptions(name).await?;
         self.engine.remove(name).await?;
         self.engine.state().delete(&mark, marked.unwrap_or_default()).await?;
         Ok(())
@@ -138,6 +140,7 @@ impl Broker {
         for (key, value) in self.engine.state().list(DELETED)? {
             let name = NamespaceName::parse(&key[DELETED.len()..])?;
             if self.served(&name).is_err() {
+                self.forget_subscriptions(&name).await?;
                 self.engine.remove(&name).await?;
             }
             self.engine.state().delete(&key, value.version).await?;

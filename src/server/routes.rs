@@ -18,7 +18,8 @@ use tower::{ServiceExt as _, util::BoxCloneSyncService};
 use super::{
     counters::Counters,
     grpc::{
-        NamespacesService, OperationsService, PublishService, PublishStreamService, SubscribeService, TopicsService,
+        NamespacesService, OperationsService, PublishService, PublishStreamService, SubscribeService,
+        SubscriptionsService, TopicsService,
     },
     http::{Pages, problem},
     readiness::Readiness,
@@ -30,7 +31,7 @@ use crate::{
         self,
         server::{
             broker_server::BrokerServer, namespaces_server::NamespacesServer, operations_server::OperationsServer,
-            topics_server::TopicsServer,
+            subscriptions_server::SubscriptionsServer, topics_server::TopicsServer,
         },
     },
     shutdown::Shutdown,
@@ -79,11 +80,13 @@ impl Routes {
         };
         let topics = TopicsServer::new(TopicsService(Arc::clone(&broker)));
         let namespaces = NamespacesServer::new(NamespacesService(Arc::clone(&broker)));
+        let subscriptions = SubscriptionsServer::new(SubscriptionsService(Arc::clone(&broker)));
         let operations = OperationsServer::new(operations);
         let health = HealthServer::new(HealthService::from_health_reporter(parts.readiness.reporter()));
         let mut others = HashMap::from([
             other(topics.max_decoding_message_size(REQUEST_BYTES)),
             other(namespaces.max_decoding_message_size(REQUEST_BYTES)),
+            other(subscriptions.max_decoding_message_size(REQUEST_BYTES)),
             other(operations.max_decoding_message_size(REQUEST_BYTES)),
             other(health),
         ]);

@@ -1,4 +1,4 @@
-//! The pieces that several services translate: times, durations, durability, pages. Everything that comes in is
+//! The pieces that several services translate: times, durations, durability, positions, pages. Everything that comes in is
 //! checked here and names its field when it is refused.
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{
     broker::{Closing, Heartbeat},
-    model::{Durability, Error, Reason, Result, Timestamp, limits},
+    model::{Cursor, Durability, Error, Position, Reason, Result, Sequence, Timestamp, limits},
     pb::v1 as pb,
 };
 
@@ -64,6 +64,47 @@ pub fn parse_durability(value: i32, field: &str) -> Result<Option<Durability>> {
         Ok(pb::Durability::Replicated) => Some(Durability::Replicated),
         Err(_) => return Err(unknown_value(value, field)),
     })
+}
+
+/// In: where reading begins; with what is new if it is left out.
+pub fn position(start: Option<pb::StartPosition>, field: &str) -> Result<Position> {
+    use pb::start_position::{Position as Start, Preset};
+    Ok(match start.and_then(|start| start.position) {
+        None => Position::New,
+        Some(Start::Preset(preset)) => match Preset::try_from(preset) {
+            Ok(Preset::Unspecified | Preset::New) => Position::New,
+            Ok(Preset::Earliest) => Position::Earliest,
+            Ok(Preset::LastPerTopic) => Position::LastPerTopic,
+            Err(_) => return Err(unknown_value(preset, &format!("{field}.preset"))),
+        },
+        Some(Start::Time(time)) => Position::Time(parse_timestamp(time, &format!("{field}.time"))?),
+        Some(Start::LastMessages(count)) => match count {
+            1..=limits::LAST_MESSAGES => Position::Last(count),
+            _ => {
+                let what = format!("is {count}: it takes 1 to {}", limits::LAST_MESSAGES);
+                return Err(invalid(&format!("{field}.last_messages"), &what));
+            }
+        },
+        Some(Start::AfterCursor(cursor)) => {
+            Position::After(Cursor::parse(&cursor).map_err(|error| error.field(format!("{field}.after_cursor")))?)
+        }
+        Some(Start::Sequence(sequence)) => Position::At(Sequence(sequence)),
+    })
+}
+
+/// Out.
+pub fn start_position(position: Position) -> pb::StartPosition {
+    use pb::start_position::{Position as Start, Preset};
+    let position = match position {
+        Position::New => Start::Preset(Preset::New.into()),
+        Position::Earliest => Start::Preset(Preset::Earliest.into()),
+        Position::LastPerTopic => Start::Preset(Preset::LastPerTopic.into()),
+        Position::After(cursor) => Start::AfterCursor(cursor.encode()),
+        Position::At(sequence) => Start::Sequence(sequence.0),
+        Position::Time(time) => Start::Time(timestamp(time)),
+        Position::Last(count) => Start::LastMessages(count),
+    };
+    pb::StartPosition { position: Some(position) }
 }
 
 /// In: the default if it is left out, or zero.
@@ -159,6 +200,7 @@ impl PageRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::LogId;
 
     #[test]
     fn durations_and_times_are_checked_and_name_their_field() {
@@ -185,6 +227,35 @@ mod tests {
         }
         assert_eq!(parse_durability(0, "durability").unwrap(), None);
         assert_eq!(parse_durability(9, "durability").unwrap_err().violated_field(), Some("durability"));
+    }
+
+    #[test]
+    fn every_position_comes_back_and_a_refusal_names_the_field() {
+        use pb::start_position::Position as Start;
+        let cursor = Cursor { log: LogId(1), after: Sequence(2), waits: false };
+        let positions = [
+            Position::New,
+            Position::Earliest,
+            Position::LastPerTopic,
+            Position::After(cursor),
+            Position::At(Sequence(3)),
+            Position::Time(Timestamp::from_nanos(4)),
+            Position::Last(5),
+        ];
+        for there in positions {
+            assert_eq!(position(Some(start_position(there)), "start").unwrap(), there);
+        }
+        assert_eq!(position(None, "start").unwrap(), Position::New);
+        let refused = [
+            ("preset", Start::Preset(9)),
+            ("time", Start::Time(prost_types::Timestamp { seconds: -1, nanos: 0 })),
+            ("last_messages", Start::LastMessages(0)),
+            ("after_cursor", Start::AfterCursor("x".into())),
+        ];
+        for (field, start) in refused {
+            let refusal = position(Some(pb::StartPosition { position: Some(start) }), "a.start").unwrap_err();
+            assert_eq!(refusal.violated_field(), Some(format!("a.start.{field}").as_str()));
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod operations;
 pub mod publish;
 pub mod publish_stream;
 pub mod subscribe;
+pub mod subscriptions;
 pub mod topics;
 
 pub use namespaces::NamespacesService;
@@ -18,4 +19,5 @@ pub use operations::OperationsService;
 pub use publish::PublishService;
 pub use publish_stream::PublishStreamService;
 pub use subscribe::SubscribeService;
+pub use subscriptions::SubscriptionsService;
 pub use topics::TopicsService;

@@ -21,7 +21,7 @@ use tonic::Status;
 use super::{convert, frame, stream};
 use crate::{
     broker::{Broker, LiveStream, Subscribe},
-    model::{Cursor, Error, Filter, LagPolicy, NamespaceName, PatternSet, Position, Reason, Result, Sequence, limits},
+    model::{Error, Filter, LagPolicy, NamespaceName, PatternSet, Reason, Result, limits},
     pb::v1 as pb,
     server::status,
 };
@@ -70,35 +70,12 @@ fn parse(request: pb::SubscribeRequest) -> Result<Subscribe> {
         namespace: NamespaceName::parse(&request.namespace)?,
         patterns: PatternSet::parse(&request.topics)?,
         filter: Filter::parse(&request.filter)?,
-        position: position(request.start)?,
+        position: convert::position(request.start, "start")?,
         heartbeat_interval: convert::heartbeat_interval(request.heartbeat_interval)?,
         max_messages: request.max_messages,
         stop_at_end: request.stop_at_end,
         lag_policy: lag_policy(request.lag_policy)?,
         strict: request.strict,
-    })
-}
-
-fn position(start: Option<pb::StartPosition>) -> Result<Position> {
-    use pb::start_position::{Position as Start, Preset};
-    Ok(match start.and_then(|start| start.position) {
-        None => Position::New,
-        Some(Start::Preset(preset)) => match Preset::try_from(preset) {
-            Ok(Preset::Unspecified | Preset::New) => Position::New,
-            Ok(Preset::Earliest) => Position::Earliest,
-            Ok(Preset::LastPerTopic) => Position::LastPerTopic,
-            Err(_) => return Err(convert::unknown_value(preset, "start.preset")),
-        },
-        Some(Start::Time(time)) => Position::Time(convert::parse_timestamp(time, "start.time")?),
-        Some(Start::LastMessages(count)) => match count {
-            1..=limits::LAST_MESSAGES => Position::Last(count),
-            _ => {
-                let what = format!("is {count}: it takes 1 to {}", limits::LAST_MESSAGES);
-                return Err(convert::invalid("start.last_messages", &what));
-            }
-        },
-        Some(Start::AfterCursor(cursor)) => Position::After(Cursor::parse(&cursor)?),
-        Some(Start::Sequence(sequence)) => Position::At(Sequence(sequence)),
     })
 }
 
@@ -142,6 +119,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::Position;
 
     fn request() -> pb::SubscribeRequest {
         pb::SubscribeRequest { topics: vec!["~".into()], ..Default::default() }

@@ -1,0 +1,85 @@
+//! The subscriptions as they are found: by namespace and name, with one look. Never stores anything.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use super::{catalog::Described, hub::Hub, stored::Kept};
+use crate::model::{NamespaceName, Subscription, SubscriptionName};
+
+/// The subscriptions of all namespaces. A namespace without any may be missing.
+#[derive(Default)]
+pub struct Entries(RwLock<ByNamespace>);
+
+type ByNamespace = HashMap<NamespaceName, BTreeMap<SubscriptionName, Entry>>;
+
+/// One of them. A change makes another one with the same hub.
+#[derive(Clone)]
+pub struct Entry {
+    pub kept: Kept,
+    /// Of what is kept, as the engine's state counts it.
+    pub version: u64,
+    pub hub: Arc<Hub>,
+}
+
+impl Entries {
+    /// Looks at one, if it is there.
+    pub fn look<T>(
+        &self,
+        namespace: &NamespaceName,
+        name: &SubscriptionName,
+        see: impl FnOnce(&Entry) -> T,
+    ) -> Option<T> {
+        self.read().get(namespace)?.get(name).map(see)
+    }
+
+    /// Those that come after a name, by name.
+    pub fn after(&self, namespace: &NamespaceName, name: &str) -> Vec<Entry> {
+        let namespaces = self.read();
+        let behind = (Bound::Excluded(name), Bound::Unbounded);
+        let entries = namespaces.get(namespace).map(|entries| entries.range::<str, _>(behind));
+        entries.into_iter().flatten().map(|(_, entry)| entry.clone()).collect()
+    }
+
+    /// How many a namespace has.
+    pub fn count(&self, namespace: &NamespaceName) -> usize {
+        self.read().get(namespace).map_or(0, BTreeMap::len)
+    }
+
+    /// Puts one there, or in the place of the one of that name.
+    pub fn put(&self, entry: Entry) {
+        let Subscription { namespace, name, .. } = &*entry.kept.specification;
+        let (namespace, name) = (namespace.clone(), name.clone());
+        self.write().entry(namespace).or_default().insert(name, entry);
+    }
+
+    /// Takes one out.
+    pub fn remove(&self, namespace: &NamespaceName, name: &SubscriptionName) {
+        self.write().get_mut(namespace).and_then(|entries| entries.remove(name));
+    }
+
+    /// Takes all of a namespace out.
+    pub fn remove_all(&self, namespace: &NamespaceName) -> Vec<Arc<Hub>> {
+        let entries = self.write().remove(namespace).unwrap_or_default();
+        entries.into_values().map(|entry| entry.hub).collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, ByNamespace> {
+        self.0.read().expect("nobody panics while holding the subscriptions")
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, ByNamespace> {
+        self.0.write().expect("nobody panics while holding the subscriptions")
+    }
+}
+
+impl Entry {
+    /// As others see it.
+    pub fn describe(&self) -> Described {
+        let (state, paused_until) = self.hub.pause_state();
+        let (subscription, etag) = (self.kept.specification.clone(), self.version.to_string());
+        Described { subscription, etag, state, paused_until, stats: self.hub.stats() }
+    }
+}

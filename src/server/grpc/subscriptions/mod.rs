@@ -1,0 +1,244 @@
+//! The `Subscriptions` service.
+
+mod settings;
+
+use std::sync::Arc;
+
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+
+use super::convert::{self, PageRequest};
+use crate::{
+    broker::{Broker, Described},
+    model::{
+        Error, NamespaceName, Result, Subscription, SubscriptionName, SubscriptionState, SubscriptionStats, Topic,
+    },
+    pb::{server::subscriptions_server, v1 as pb},
+};
+
+/// Keeps the subscriptions.
+#[derive(Clone)]
+pub struct SubscriptionsService(pub Arc<Broker>);
+
+#[tonic::async_trait]
+impl subscriptions_server::Subscriptions for SubscriptionsService {
+    async fn create_subscription(
+        &self,
+        request: Request<pb::CreateSubscriptionRequest>,
+    ) -> Result<Response<pb::CreateSubscriptionResponse>, Status> {
+        let wanted = request.into_inner().subscription.unwrap_or_default();
+        let (namespace, name) = target(&wanted.namespace, &wanted.name).map_err(within_subscription)?;
+        let asked = settings::create(Subscription::new(name, namespace), &wanted)?;
+        let (there, created) = self.0.create_subscription(asked).await.map_err(within_subscription)?;
+        Ok(Response::new(pb::CreateSubscriptionResponse { subscription: Some(answer(there)), created }))
+    }
+
+    async fn get_subscription(
+        &self,
+        request: Request<pb::GetSubscriptionRequest>,
+    ) -> Result<Response<pb::GetSubscriptionResponse>, Status> {
+        let request = request.into_inner();
+        let (namespace, name) = target(&request.namespace, &request.name)?;
+        let found = self.0.get_subscription(&namespace, &name).await?;
+        Ok(Response::new(pb::GetSubscriptionResponse { subscription: Some(answer(found)) }))
+    }
+
+    async fn list_subscriptions(
+        &self,
+        request: Request<pb::ListSubscriptionsRequest>,
+    ) -> Result<Response<pb::ListSubscriptionsResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = NamespaceName::parse(&request.namespace)?;
+        let topic = Some(&*request.topic).filter(|topic| !topic.is_empty()).map(Topic::parse).transpose()?;
+        let page = PageRequest::parse(request.page_size, &request.page_token)?;
+        let rows = self.0.list_subscriptions(&namespace, topic.as_ref(), &page.after, page.wanted()).await?;
+        let mut subscriptions: Vec<_> = rows.into_iter().map(answer).collect();
+        let next_page_token = page.cut(&mut subscriptions, pb::Subscription::encoded_len, |row| &row.name);
+        Ok(Response::new(pb::ListSubscriptionsResponse { subscriptions, next_page_token }))
+    }
+
+    async fn update_subscription(
+        &self,
+        request: Request<pb::UpdateSubscriptionRequest>,
+    ) -> Result<Response<pb::UpdateSubscriptionResponse>, Status> {
+        let request = request.into_inner();
+        let wanted = request.subscription.unwrap_or_default();
+        let (namespace, name) = target(&wanted.namespace, &wanted.name).map_err(within_subscription)?;
+        let etag = wanted.etag.clone();
+        let change = settings::change(Subscription::new(name.clone(), namespace.clone()), wanted, request.update_mask)?;
+        let updating = self.0.update_subscription(&namespace, &name, &etag, change);
+        let updated = updating.await.map_err(within_subscription)?;
+        Ok(Response::new(pb::UpdateSubscriptionResponse { subscription: Some(answer(updated)) }))
+    }
+
+    async fn delete_subscription(
+        &self,
+        request: Request<pb::DeleteSubscriptionRequest>,
+    ) -> Result<Response<pb::DeleteSubscriptionResponse>, Status> {
+        let request = request.into_inner();
+        let (namespace, name) = target(&request.namespace, &request.name)?;
+        self.0.delete_subscription(&namespace, &name).await?;
+        Ok(Response::new(pb::DeleteSubscriptionResponse {}))
+    }
+
+    async fn seek_subscription(
+        &self,
+        request: Request<pb::SeekSubscriptionRequest>,
+    ) -> Result<Response<pb::SeekSubscriptionResponse>, Status> {
+        let request = request.into_inner();
+        let (namespace, name) = target(&request.namespace, &request.name)?;
+        if request.position.as_ref().is_none_or(|position| position.position.is_none()) {
+            let what = "is missing: say where to; PRESET_NEW skips all that waits";
+            return Err(convert::invalid("position", what).into());
+        }
+        let position = convert::position(request.position, "position")?;
+        let backlog_messages = self.0.seek_subscription(&namespace, &name, position, request.dry_run).await?;
+        Ok(Response::new(pb::SeekSubscriptionResponse { backlog_messages }))
+    }
+
+    async fn pause_subscription(
+        &self,
+        request: Request<pb::PauseSubscriptionRequest>,
+    ) -> Result<Response<pb::PauseSubscriptionResponse>, Status> {
+        let request = request.into_inner();
+        let (namespace, name) = target(&request.namespace, &request.name)?;
+        let until = request.until.map(|until| convert::parse_timestamp(until, "until")).transpose()?;
+        self.0.pause_subscription(&namespace, &name, until).await?;
+        Ok(Response::new(pb::PauseSubscriptionResponse {}))
+    }
+
+    async fn resume_subscription(
+        &self,
+        request: Request<pb::ResumeSubscriptionRequest>,
+    ) -> Result<Response<pb::ResumeSubscriptionResponse>, Status> {
+        let request = request.into_inner();
+        let (namespace, name) = target(&request.namespace, &request.name)?;
+        self.0.resume_subscription(&namespace, &name).await?;
+        Ok(Response::new(pb::ResumeSubscriptionResponse {}))
+    }
+
+    async fn purge_subscription(
+        &self,
+        request: Request<pb::PurgeSubscriptionRequest>,
+    ) -> Result<Response<pb::PurgeSubscriptionResponse>, Status> {
+        let request = request.into_inner();
+        let (namespace, name) = target(&request.namespace, &request.name)?;
+        let purged_messages = self.0.purge_subscription(&namespace, &name).await?;
+        Ok(Response::new(pb::PurgeSubscriptionResponse { purged_messages }))
+    }
+
+    async fn redrive_dead_letters(
+        &self,
+        _: Request<pb::RedriveDeadLettersRequest>,
+    ) -> Result<Response<pb::RedriveDeadLettersResponse>, Status> {
+        Err(Status::unimplemented("this broker cannot send dead letters back yet: publish them again"))
+    }
+
+    async fn explain_delivery(
+        &self,
+        _: Request<pb::ExplainDeliveryRequest>,
+    ) -> Result<Response<pb::ExplainDeliveryResponse>, Status> {
+        Err(Status::unimplemented("this broker cannot explain deliveries yet"))
+    }
+}
+
+/// Which subscription is meant.
+fn target(namespace: &str, name: &str) -> Result<(NamespaceName, SubscriptionName)> {
+    Ok((NamespaceName::parse(namespace)?, SubscriptionName::parse(name)?))
+}
+
+/// Puts the field that a refusal is about as a request calls it that gives a whole subscription.
+fn within_subscription(error: Error) -> Error {
+    match error.violated_field() {
+        Some("namespace" | "name" | "etag") => error.within("subscription"),
+        _ => error,
+    }
+}
+
+fn answer(described: Described) -> pb::Subscription {
+    use pb::subscription::State;
+    let state = match described.state {
+        SubscriptionState::Active => State::Active,
+        SubscriptionState::Paused => State::Paused,
+        SubscriptionState::Tripped => State::Tripped,
+    };
+    pb::Subscription {
+        etag: described.etag,
+        state: state.into(),
+        paused_until: described.paused_until.map(convert::timestamp),
+        stats: Some(stats(&described.stats)),
+        ..settings::answer(&described.subscription)
+    }
+}
+
+fn stats(stats: &SubscriptionStats) -> pb::SubscriptionStats {
+    pb::SubscriptionStats {
+        backlog_messages: stats.backlog_messages,
+        backlog_bytes: stats.backlog_bytes,
+        oldest_unacked_age: stats.oldest_unacked_age.map(convert::duration),
+        outstanding_messages: stats.outstanding_messages,
+        consumers: stats.consumers,
+        acked: stats.acked,
+        redelivered: stats.redelivered,
+        dead_lettered: stats.dead_lettered,
+        expired: stats.expired,
+        removed_by_retention: stats.removed_by_retention,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{Reason, Timestamp};
+
+    #[test]
+    fn refusals_name_the_field_as_the_request_calls_it() {
+        assert_eq!(target("A", "a").unwrap_err().violated_field(), Some("namespace"));
+        let refusal = target("", "").unwrap_err();
+        assert_eq!((refusal.reason(), refusal.violated_field()), (Reason::SubscriptionInvalid, Some("name")));
+        assert_eq!(within_subscription(refusal).violated_field(), Some("subscription.name"));
+        let error = Error::new(Reason::SubscriptionInvalid, "x").field("subscription.filter");
+        assert_eq!(within_subscription(error).violated_field(), Some("subscription.filter"));
+    }
+
+    #[test]
+    fn an_answer_says_where_it_stands() {
+        let subscription = Subscription::new(SubscriptionName::parse("orders").unwrap(), NamespaceName::default());
+        let stats = SubscriptionStats {
+            backlog_messages: 1,
+            backlog_bytes: 2,
+            oldest_unacked_age: Some(Duration::from_secs(3)),
+            outstanding_messages: 4,
+            consumers: 5,
+            acked: 6,
+            redelivered: 7,
+            dead_lettered: 8,
+            expired: 9,
+            removed_by_retention: 10,
+        };
+        let answered = answer(Described {
+            subscription: subscription.into(),
+            etag: "e".into(),
+            state: SubscriptionState::Paused,
+            paused_until: Some(Timestamp::from_nanos(11)),
+            stats,
+        });
+        let expected = pb::SubscriptionStats {
+            backlog_messages: 1,
+            backlog_bytes: 2,
+            oldest_unacked_age: Some(prost_types::Duration { seconds: 3, nanos: 0 }),
+            outstanding_messages: 4,
+            consumers: 5,
+            acked: 6,
+            redelivered: 7,
+            dead_lettered: 8,
+            expired: 9,
+            removed_by_retention: 10,
+        };
+        assert_eq!((answered.stats, answered.etag.as_str()), (Some(expected), "e"));
+        assert_eq!(answered.state, pb::subscription::State::Paused as i32);
+        assert_eq!(answered.paused_until, Some(prost_types::Timestamp { seconds: 0, nanos: 11 }));
+    }
+}
