@@ -1,6 +1,7 @@
 //! The broker over the memory engine, on paused time: what it takes, what it delivers, and what it refuses.
 
 mod begin;
+mod catalog;
 mod drain;
 mod filters;
 mod lag;

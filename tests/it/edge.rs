@@ -2,6 +2,7 @@
 
 mod abuse;
 mod calls;
+mod catalog;
 mod drain;
 mod operators;
 mod publish_stream;
