@@ -44,7 +44,7 @@ pub use crate::engine::TopicStats;
 use crate::{
     clock::Clock,
     engine::Engine,
-    model::{Error, NamespaceName, Reason, Result, limits},
+    model::{Error, NamespaceName, Reason, Result, Timestamp, limits},
     telemetry::Metrics,
 };
 
@@ -97,6 +97,7 @@ pub struct Broker {
 
 /// What streams need of the broker.
 struct Shared {
+    engine: Arc<dyn Engine>,
     clock: Arc<dyn Clock>,
     config: Config,
     // When the last stream must have ended; set once, when the broker drains.
@@ -127,6 +128,7 @@ impl Broker {
         // A request takes all of it at most: permits are counted in 32 bits.
         let pending_bytes = u32::try_from(config.pending_bytes).unwrap_or(u32::MAX).max(1);
         let shared = Shared {
+            engine: engine.clone(),
             clock,
             steps: Semaphore::new(beginning::STEPS),
             topic_searches: Semaphore::new(beginning::TOPIC_SEARCHES),
@@ -160,6 +162,11 @@ impl Broker {
         &*self.engine
     }
 
+    /// The broker's wall time.
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
     /// The sizes in force.
     pub fn config(&self) -> &Config {
         &self.shared.config
@@ -180,6 +187,7 @@ impl Broker {
             self.deserted().await;
         });
         let _ = ended.await;
+        self.keep_subscriptions().await;
         self.shared.streams.load(Ordering::SeqCst)
     }
 

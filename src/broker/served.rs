@@ -33,6 +33,8 @@ pub struct Place {
     pub router: Arc<Router>,
     pub filters: Arc<Filters>,
     pub metrics: Arc<NamespaceMetrics>,
+    /// For what must go on by itself.
+    pub runtime: Handle,
     streams: AtomicU32,
     deleted: AtomicBool,
     /// Cancelled when its publish streams must end: the broker drains, or the namespace is gone.
@@ -79,7 +81,7 @@ impl Place {
         runtime: Handle,
         closing: CancellationToken,
     ) -> Result<Arc<Self>> {
-        let router = Arc::new(Router::new(log.tail().committed(), runtime));
+        let router = Arc::new(Router::new(log.tail().committed(), runtime.clone()));
         if !log.tail().follow(router.clone()) {
             let message = format!("namespace {name} is served by another broker of this process already");
             return Err(Error::new(Reason::Internal, message));
@@ -87,7 +89,7 @@ impl Place {
         let log_id = log.bounds().id;
         let (streams, deleted) = Default::default();
         let filters = Arc::new(Filters::new(metrics.clone()));
-        Ok(Arc::new(Place { name, log, log_id, router, filters, metrics, streams, deleted, closing }))
+        Ok(Arc::new(Place { name, log, log_id, router, filters, metrics, runtime, streams, deleted, closing }))
     }
 
     /// The cursor of whoever has dealt with everything up to here.

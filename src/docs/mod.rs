@@ -3,6 +3,9 @@
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
 
+#[doc = include_str!("delivery.md")]
+pub mod delivery {}
+
 #[doc = include_str!("operating.md")]
 pub mod operating {}
 

@@ -3,7 +3,11 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use super::{Error, Reason, Result, Timestamp, Topic, limits, record::TRAILER, wire};
+use super::{
+    Error, Reason, Record, Result, Timestamp, Topic, limits,
+    record::{Part, TRAILER},
+    wire,
+};
 
 /// What a publisher says, checked and encoded by [`Message::encode`].
 #[derive(Clone, Debug)]
@@ -64,6 +68,31 @@ impl<'a> Message<'a> {
             correlation_id: Cow::default(),
             expire_time: None,
         }
+    }
+
+    /// What a record says, as its publisher handed it over; None of bytes that are no message.
+    pub fn decode(record: &Record<'a>) -> Option<Message<'a>> {
+        let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).ok().map(Cow::Borrowed);
+        let mut message = Message::new(Topic::parse(record.topic()).ok()?, Payload::None);
+        for field in record.fields() {
+            match field.number {
+                4 => message.payload = Payload::Data(Cow::Borrowed(field.bytes)),
+                5 => message.payload = Payload::Text(text(field.bytes)?),
+                7 => message.ordering_key = text(field.bytes)?,
+                8 => message.message_id = text(field.bytes)?,
+                9 => message.content_type = text(field.bytes)?,
+                10 => message.reply_to = text(field.bytes)?,
+                11 => message.correlation_id = text(field.bytes)?,
+                _ => {}
+            }
+        }
+        for part in record.parts() {
+            if let Part::Attribute(key, value) = part {
+                message.attributes.insert(text(key)?, text(value)?);
+            }
+        }
+        message.expire_time = record.expire_time();
+        Some(message)
     }
 
     /// Checks the message against the limits and appends its record to `out`, all but sequence and time, which

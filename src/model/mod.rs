@@ -1,6 +1,7 @@
 //! The nouns of the contract and its limits. Never does IO, reads a clock, awaits, or knows another layer.
 
 pub mod cursor;
+pub mod delivery;
 pub mod durability;
 pub mod error;
 pub mod filter;
@@ -18,6 +19,7 @@ pub mod topic;
 pub mod wire;
 
 pub use cursor::{Cursor, LogId};
+pub use delivery::{AckId, Verdict};
 pub use durability::Durability;
 pub use error::{Code, Error, Reason, Result};
 pub use filter::Filter;

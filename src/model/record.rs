@@ -135,14 +135,14 @@ impl<'a> Record<'a> {
         })
     }
 
-    fn field(&self, number: u64) -> Option<&'a [u8]> {
+    /// All that the publisher said, as it lies there.
+    pub(super) fn fields(&self) -> impl Iterator<Item = wire::Field<'a>> + use<'a> {
         let mut rest = &self.message[..self.message.len() - TRAILER];
-        while let Some(field) = wire::take_field(&mut rest) {
-            if field.number == number {
-                return Some(field.bytes);
-            }
-        }
-        None
+        std::iter::from_fn(move || wire::take_field(&mut rest))
+    }
+
+    fn field(&self, number: u64) -> Option<&'a [u8]> {
+        self.fields().find(|field| field.number == number).map(|field| field.bytes)
     }
 }
 

@@ -18,7 +18,7 @@ use tower::{ServiceExt as _, util::BoxCloneSyncService};
 use super::{
     counters::Counters,
     grpc::{
-        NamespacesService, OperationsService, PublishService, PublishStreamService, SubscribeService,
+        ConsumeService, NamespacesService, OperationsService, PublishService, PublishStreamService, SubscribeService,
         SubscriptionsService, TopicsService,
     },
     http::{Pages, problem},
@@ -64,6 +64,7 @@ pub struct Routes {
     publish: BrokerServer<PublishService>,
     publish_stream: PublishStreamService,
     subscribe: SubscribeService,
+    consume: ConsumeService,
     others: HashMap<&'static str, Other>,
     pages: Pages,
 }
@@ -96,7 +97,8 @@ impl Routes {
         Routes {
             publish: BrokerServer::new(PublishService(Arc::clone(&broker))).max_decoding_message_size(REQUEST_BYTES),
             publish_stream: PublishStreamService(Arc::clone(&broker)),
-            subscribe: SubscribeService(broker),
+            subscribe: SubscribeService(Arc::clone(&broker)),
+            consume: ConsumeService(broker),
             others,
             pages: Pages { metrics: parts.metrics, counters: parts.counters, readiness: parts.readiness },
         }
@@ -151,6 +153,7 @@ where
         match other {
             Some(other) => Box::pin(other.clone().oneshot(request.map(Body::new))),
             None if method == "PublishStream" => ready(self.publish_stream.call(request)),
+            None if method == "Consume" => ready(self.consume.call(request)),
             None if method == "Subscribe" => {
                 let subscribe = self.subscribe.clone();
                 Box::pin(async move { Ok(subscribe.call(request).await) })

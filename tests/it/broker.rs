@@ -11,3 +11,4 @@ mod publish;
 mod race;
 mod routes;
 mod support;
+mod work;

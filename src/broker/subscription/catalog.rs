@@ -45,13 +45,13 @@ impl Broker {
     pub async fn create_subscription(&self, asked: Subscription) -> Result<(Described, bool)> {
         asked.check()?;
         let place = self.served(&asked.namespace)?.place.clone();
-        if let Some(known) = self.known(&asked)? {
+        if let Some(known) = self.known(&asked).await? {
             return Ok((known, false));
         }
         // It may take a search, during which others can make their changes.
         let first = self.first_of(&asked, asked.start, &place).await?;
         let _alone = self.changes.lock().await;
-        if let Some(known) = self.known(&asked)? {
+        if let Some(known) = self.known(&asked).await? {
             return Ok((known, false));
         }
         let served = self.served(&asked.namespace)?;
@@ -67,12 +67,12 @@ impl Broker {
         let entry = self.serve_subscription(kept, version, place)?;
         let Subscription { namespace, name, .. } = &*entry.kept.specification;
         tracing::info!(%namespace, subscription = %name, %first, "the subscription was created");
-        Ok((entry.describe(), true))
+        Ok((entry.describe().await?, true))
     }
 
     /// One subscription; SUBSCRIPTION_NOT_FOUND if there is none.
     pub async fn get_subscription(&self, namespace: &NamespaceName, name: &SubscriptionName) -> Result<Described> {
-        Ok(self.entry(namespace, name)?.describe())
+        self.entry(namespace, name)?.describe().await
     }
 
     /// Subscriptions that come after `after`, by name, at most `most`; only those with a pattern for `topic`, if one is
@@ -89,7 +89,11 @@ impl Broker {
         if let Some(topic) = topic {
             found.retain(|entry| entry.kept.specification.pattern_set().matches(topic.as_str()));
         }
-        Ok(found.iter().take(most).map(Entry::describe).collect())
+        let mut described = Vec::new();
+        for entry in found.iter().take(most) {
+            described.push(entry.describe().await?);
+        }
+        Ok(described)
     }
 
     /// Changes a specification; ETAG_MISMATCH if `etag` is given and not the one in force.
@@ -110,14 +114,14 @@ impl Broker {
         change(&mut asked)?;
         (asked.namespace, asked.name) = (namespace.clone(), name.clone());
         if asked == **before {
-            return Ok(known.describe());
+            return known.describe().await;
         }
         check_start(before, &asked)?;
         asked.check()?;
         let changed = self.change(Kept { specification: Arc::new(asked), ..known.kept.clone() }, &known).await?;
         changed.hub.configure(changed.kept.specification.clone());
         tracing::info!(%namespace, subscription = %name, "the subscription was changed");
-        Ok(changed.describe())
+        changed.describe().await
     }
 
     /// Deletes a subscription with all that it remembers; its consumers end. Messages and dead letters stay.
@@ -128,7 +132,7 @@ impl Broker {
             return Err(changed_meanwhile(name));
         }
         self.subscriptions.remove(namespace, name);
-        known.hub.delete();
+        known.hub.delete().await;
         tracing::info!(%namespace, subscription = %name, "the subscription was deleted");
         self.remove_key(&key(LEDGERS, namespace, name)).await
     }
@@ -201,9 +205,18 @@ impl Broker {
         Ok(())
     }
 
+    /// Keeps what was settled and is not kept yet: the broker stops.
+    pub(in crate::broker) async fn keep_subscriptions(&self) {
+        for hub in self.subscriptions.hubs() {
+            hub.save_all().await;
+        }
+    }
+
     /// Deletes the subscriptions of a namespace that is gone, with all that they remember.
     pub(in crate::broker) async fn forget_subscriptions(&self, namespace: &NamespaceName) -> Result<()> {
-        self.subscriptions.remove_all(namespace).iter().for_each(|hub| hub.delete());
+        for hub in self.subscriptions.remove_all(namespace) {
+            hub.delete().await;
+        }
         let mut removing = JoinSet::new();
         for prefix in [SPECIFICATIONS, LEDGERS] {
             for (key, value) in self.engine.state().list(&format!("{prefix}{namespace}/"))? {
@@ -218,12 +231,12 @@ impl Broker {
     }
 
     /// The subscription of that name, if it is there and the same.
-    fn known(&self, asked: &Subscription) -> Result<Option<Described>> {
+    async fn known(&self, asked: &Subscription) -> Result<Option<Described>> {
         let known = self.subscriptions.look(&asked.namespace, &asked.name, Entry::clone);
         let Some(known) = known else { return Ok(None) };
         let differences = known.kept.specification.differences(asked);
         if differences.is_empty() {
-            return Ok(Some(known.describe()));
+            return known.describe().await.map(Some);
         }
         let message = format!(
             "subscription {} exists with another specification: {}; update it, or choose another name",

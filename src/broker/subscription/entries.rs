@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{catalog::Described, hub::Hub, stored::Kept};
-use crate::model::{NamespaceName, Subscription, SubscriptionName};
+use crate::model::{NamespaceName, Result, Subscription, SubscriptionName};
 
 /// The subscriptions of all namespaces. A namespace without any may be missing.
 #[derive(Default)]
@@ -66,6 +66,11 @@ impl Entries {
         entries.into_values().map(|entry| entry.hub).collect()
     }
 
+    /// All that serve one.
+    pub fn hubs(&self) -> Vec<Arc<Hub>> {
+        self.read().values().flat_map(BTreeMap::values).map(|entry| entry.hub.clone()).collect()
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, ByNamespace> {
         self.0.read().expect("nobody panics while holding the subscriptions")
     }
@@ -77,9 +82,9 @@ impl Entries {
 
 impl Entry {
     /// As others see it.
-    pub fn describe(&self) -> Described {
+    pub async fn describe(&self) -> Result<Described> {
         let (state, paused_until) = self.hub.pause_state();
         let (subscription, etag) = (self.kept.specification.clone(), self.version.to_string());
-        Described { subscription, etag, state, paused_until, stats: self.hub.stats() }
+        Ok(Described { subscription, etag, state, paused_until, stats: self.hub.stats().await? })
     }
 }

@@ -1,95 +1,450 @@
-//! One subscription as it is served: its specification in force, whether it is paused, and its numbers. Delivers nothing
-//! so far.
+//! One subscription as it is served: its ledger, what was read of the log and not handed out yet, and its consumers.
+//! There is no task between the log and a consumer: whoever is polled takes what there is. A task tends it (`upkeep`)
+//! as long as anything has to be done at a time; a subscription that nobody works off is asleep. Decides nothing that the
+//! ledger decides.
 
-use std::sync::{Arc, Mutex, MutexGuard};
-
-use super::super::{Shared, served::Place};
-use crate::{
-    engine,
-    model::{Result, Sequence, Subscription, SubscriptionState, SubscriptionStats, Timestamp},
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+    task::{Wake, Waker},
 };
 
-/// Whether a subscription is held, and for how long.
+use bytes::Bytes;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use super::{
+    super::{Shared, filters, router::Registration, served::Place},
+    ledger::{Ledger, Moment, Rules},
+    rate::Rate,
+    window::Window,
+};
+use crate::{
+    engine::{State, Value},
+    model::{
+        DeliveryOrder, Error, Gap, PatternSet, Reason, Result, Sequence, Subscription, SubscriptionState,
+        SubscriptionStats, Timestamp,
+    },
+};
+
+/// A subscription.
+pub struct Hub {
+    pub(super) shared: Arc<Shared>,
+    pub(super) place: Arc<Place>,
+    /// Where its ledger is kept.
+    pub(super) key: String,
+    /// Tells its ack ids from those of others.
+    pub(super) tag: u32,
+    inner: Mutex<Inner>,
+    /// Who keeps the ledger just now.
+    pub(super) saving: tokio::sync::Mutex<()>,
+    /// Tells the task that tends it that there is something to do.
+    pub(super) stirred: Notify,
+    /// The last change of the ledger that is kept for good.
+    pub(super) saved: watch::Sender<u64>,
+}
+
+/// Whether it hands anything out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pause {
-    /// It is not.
+    /// It does.
     #[default]
     No,
-    /// It goes on by itself then.
+    /// Not before this time.
     Until(Timestamp),
-    /// Until it is resumed.
+    /// Not before it is resumed.
     Forever,
 }
 
-/// One subscription.
-pub struct Hub {
-    shared: Arc<Shared>,
-    now: Mutex<Now>,
+/// Who takes what waits, once, is called so; he leaves before what he has is settled.
+pub(super) const PULLER: &str = "pull";
+
+/// What changes.
+pub(super) struct Inner {
+    pub specification: Arc<Subscription>,
+    pub patterns: Arc<PatternSet>,
+    pub ledger: Ledger,
+    pub found: VecDeque<Found>,
+    /// Everything before it was read, when all that was found is handed out.
+    pub behind: Sequence,
+    /// The log is being read.
+    pub is_reading: bool,
+    /// What was read before it changed counts no more.
+    pub generation: u64,
+    pub consumers: BTreeMap<u32, Consumer>,
+    /// The number of the last one that came.
+    pub last_consumer: u32,
+    /// Who has room, and found nothing.
+    pub line: VecDeque<u32>,
+    /// Nothing may be handed out before this time, by the rate or as too much failed.
+    pub closed_until: Option<Instant>,
+    /// What it needs of the live edge, as long as it has consumers.
+    pub edge: Option<Edge>,
+    pub pause: Pause,
+    /// When it is to be looked whether it goes on by itself.
+    pub resumes: Option<Instant>,
+    pub rate: Rate,
+    /// Why nobody can work on it any more.
+    pub ended: Option<Error>,
+    /// Counts what must be kept.
+    pub changes: u64,
+    /// So many changes are kept.
+    pub kept: u64,
+    /// Who waits for that.
+    pub savers: Vec<Waker>,
+    pub is_tended: bool,
+    /// The task that tends it sleeps until then.
+    pub sleeps_until: Option<Instant>,
+    /// Of the ledger, as the engine's state counts it.
+    pub version: u64,
+    /// When something was last done with it.
+    pub used: Instant,
 }
 
-/// What is in force.
-struct Now {
-    specification: Arc<Subscription>,
-    pause: Pause,
+/// A record that was read and not handed out yet.
+pub(super) struct Found {
+    pub record: Bytes,
+    pub sequence: Sequence,
+    /// It was handed out before.
+    pub again: bool,
+}
+
+/// Who is told of what comes.
+pub(super) struct Edge {
+    pub seat: Registration,
+    pub filter: Option<filters::Registration>,
+}
+
+/// One who works on it.
+pub(super) struct Consumer {
+    pub name: Arc<str>,
+    pub window: Window,
+    pub waker: Option<Waker>,
+    /// What it has not been told of.
+    pub gap: Option<Gap>,
+    /// It takes nothing more.
+    pub is_detached: bool,
 }
 
 impl Hub {
-    /// Serves a subscription from `first` on, or from where its ledger says, if that has the same `id`.
+    /// Opens a subscription: its ledger as it was kept, or a new one that begins at `first`.
     pub fn open(
         shared: Arc<Shared>,
-        _place: Arc<Place>,
-        _id: u64,
-        _first: Sequence,
+        place: Arc<Place>,
+        id: u64,
+        first: Sequence,
         specification: Arc<Subscription>,
         pause: Pause,
-        _ledger: Option<engine::Value>,
+        ledger: Option<Value>,
     ) -> Result<Arc<Hub>> {
-        Ok(Arc::new(Hub { shared, now: Mutex::new(Now { specification, pause }) }))
+        let (now, wall, lease) = (Instant::now(), shared.clock.now(), shared.clock.random() as u32);
+        let rules = rules(&specification);
+        let version = ledger.as_ref().map_or(0, |value| value.version);
+        let mut ledger = match ledger {
+            None => Ledger::new(rules, first, lease),
+            Some(kept) => {
+                Ledger::restore(rules, &kept.bytes, lease, wall, now).ok_or_else(|| unreadable(&specification))?
+            }
+        };
+        let end = place.log.bounds().end;
+        if ledger.read() > end.next() && ledger.read() > first {
+            // A crash has cut off what it had seen: what comes instead has other numbers.
+            ledger.set_back(end.next());
+        }
+        let key = super::ledger_key(&specification.namespace, &specification.name);
+        let inner = Inner {
+            patterns: Arc::new(specification.pattern_set()),
+            rate: Rate::new(specification.max_rate, now),
+            behind: ledger.read(),
+            specification,
+            ledger,
+            found: VecDeque::new(),
+            is_reading: false,
+            generation: 0,
+            consumers: BTreeMap::new(),
+            last_consumer: 0,
+            line: VecDeque::new(),
+            closed_until: None,
+            edge: None,
+            pause,
+            resumes: resumes(pause, wall, now),
+            ended: None,
+            changes: 0,
+            kept: 0,
+            savers: Vec::new(),
+            is_tended: false,
+            sleeps_until: None,
+            version,
+            used: now,
+        };
+        let (inner, saving, stirred, saved) =
+            (Mutex::new(inner), Default::default(), Notify::new(), watch::Sender::new(0));
+        let hub = Arc::new(Hub { shared, place, key, tag: id as u32, inner, saving, stirred, saved });
+        let mut inner = hub.lock();
+        // What a crash interrupted goes on.
+        if inner.ledger.has_deaths() || inner.next().is_some() {
+            hub.stir(&mut inner, now);
+        }
+        drop(inner);
+        Ok(hub)
     }
 
-    /// What it is to do.
+    /// What it is.
     pub fn specification(&self) -> Arc<Subscription> {
-        self.now().specification.clone()
+        self.lock().specification.clone()
     }
 
-    /// Does something else from now on.
-    pub fn configure(&self, specification: Arc<Subscription>) {
-        self.now().specification = specification;
+    /// Goes by another specification from now on.
+    pub fn configure(self: &Arc<Self>, specification: Arc<Subscription>) {
+        let mut inner = self.lock();
+        inner.ledger.configure(rules(&specification));
+        inner.rate = Rate::new(specification.max_rate, Instant::now());
+        let reads_on = specification.patterns == inner.specification.patterns
+            && specification.filter == inner.specification.filter;
+        inner.specification = specification;
+        if !reads_on {
+            inner.patterns = Arc::new(inner.specification.pattern_set());
+            inner.forget_found();
+            if inner.edge.take().is_some() {
+                self.register(&mut inner);
+            }
+        }
+        inner.wake_all();
     }
 
-    /// Holds it, or lets it go on.
-    pub fn pause(&self, pause: Pause) {
-        self.now().pause = pause;
+    /// Stops handing out, or goes on.
+    pub fn pause(self: &Arc<Self>, pause: Pause) {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        inner.pause = pause;
+        inner.resumes = resumes(pause, self.shared.clock.now(), now);
+        self.stir(&mut inner, now);
+        inner.wake_all();
     }
 
-    /// What it does at the moment, and until when if it is held for a time.
+    /// Whether it hands anything out, and until when not.
     pub fn pause_state(&self) -> (SubscriptionState, Option<Timestamp>) {
-        match self.now().pause {
-            Pause::Until(until) if until > self.shared.clock.now() => (SubscriptionState::Paused, Some(until)),
+        let inner = self.lock();
+        match inner.pause {
+            Pause::Until(until) if self.shared.clock.now() < until => (SubscriptionState::Paused, Some(until)),
             Pause::Forever => (SubscriptionState::Paused, None),
-            Pause::No | Pause::Until(_) => (SubscriptionState::Active, None),
+            Pause::No | Pause::Until(_) => match inner.ledger.next_try() {
+                Some(_) => (SubscriptionState::Tripped, None),
+                None => (SubscriptionState::Active, None),
+            },
         }
     }
 
-    /// Where it stands.
-    pub fn stats(&self) -> SubscriptionStats {
-        SubscriptionStats::default()
+    /// The engine's small values.
+    pub(super) fn state(&self) -> &dyn State {
+        self.shared.engine.state()
     }
 
-    /// Begins anew at a position, or only counts. Answers the backlog from there on.
-    pub async fn seek(&self, _position: Sequence, _dry_run: bool) -> Result<u64> {
-        Ok(0)
+    /// Ends its consumers for good. Its ledger is not written any more once this has ended.
+    pub async fn delete(&self) {
+        {
+            let mut inner = self.lock();
+            let message = format!("subscription {} was deleted", inner.specification.name);
+            inner.ended = Some(Error::new(Reason::SubscriptionNotFound, message));
+            inner.generation += 1;
+            inner.wake_all();
+        }
+        self.stirred.notify_one();
+        drop(self.saving.lock().await);
     }
 
-    /// Settles all that waits. Answers how many.
-    pub async fn purge(&self) -> Result<u64> {
-        Ok(0)
+    /// Goes to another position; with `dry_run` it stays. Answers what waits then, as an upper bound. Kept for good once
+    /// answered.
+    pub async fn seek(self: &Arc<Self>, position: Sequence, dry_run: bool) -> Result<u64> {
+        let backlog = self.backlog(position, 0).await?;
+        if !dry_run {
+            let change = {
+                let mut inner = self.lock();
+                inner.seek(position);
+                self.changed(&mut inner)
+            };
+            self.kept(change).await?;
+        }
+        Ok(backlog)
     }
 
-    /// Ends its consumers: it is gone.
-    pub fn delete(&self) {}
-
-    fn now(&self) -> MutexGuard<'_, Now> {
-        self.now.lock().expect("nobody panics while holding what is in force")
+    /// Settles everything that is there. Answers how much that was, as an upper bound. Kept for good once answered.
+    pub async fn purge(self: &Arc<Self>) -> Result<u64> {
+        let stats = self.stats().await?;
+        self.seek(self.place.log.tail().committed().next(), false).await?;
+        Ok(stats.backlog_messages)
     }
+
+    /// What there is to count.
+    pub async fn stats(&self) -> Result<SubscriptionStats> {
+        let (read, oldest, open, counts, outstanding, consumers) = {
+            let inner = self.lock();
+            let (ledger, consumers) = (&inner.ledger, inner.consumers.len() as u32);
+            (ledger.read(), ledger.oldest(), ledger.open(), ledger.counts(), ledger.outstanding(), consumers)
+        };
+        Ok(SubscriptionStats {
+            backlog_messages: self.backlog(read, open as u64).await?,
+            oldest_unacked_age: self.age(oldest.unwrap_or(read)).await?,
+            outstanding_messages: outstanding,
+            consumers,
+            acked: counts.acked,
+            redelivered: counts.redelivered,
+            dead_lettered: counts.dead_lettered,
+            expired: counts.expired,
+            removed_by_retention: counts.removed,
+            ..SubscriptionStats::default()
+        })
+    }
+
+    /// What waits from a position on, beside what is open: no more than there are positions, and no more than there are
+    /// messages in the topics that match.
+    pub(super) async fn backlog(&self, read: Sequence, open: u64) -> Result<u64> {
+        let patterns = self.lock().patterns.clone();
+        let bounds = self.place.log.bounds();
+        let positions = (bounds.end.0 + 1).saturating_sub(read.max(bounds.first).0);
+        let mut messages = 0;
+        if positions > 0 && !patterns.wants_all() {
+            for pattern in patterns.patterns() {
+                let topics = self.place.log.topics(pattern, "", usize::MAX).await?;
+                messages += topics.iter().filter(|topic| topic.last >= read).map(|topic| topic.messages).sum::<u64>();
+            }
+            return Ok(positions.min(messages) + open);
+        }
+        Ok(positions + open)
+    }
+
+    /// Begins to hear of what comes.
+    pub(super) fn register(self: &Arc<Self>, inner: &mut Inner) {
+        let seat = self.place.router.register(inner.patterns.clone());
+        let filter = inner.specification.filter().map(|filter| self.place.filters.register(filter));
+        inner.edge = Some(Edge { seat, filter });
+    }
+
+    /// The ledger has changed, and must be kept. Answers the change's number.
+    pub(super) fn changed(self: &Arc<Self>, inner: &mut Inner) -> u64 {
+        inner.changes += 1;
+        self.stir(inner, Instant::now() + super::upkeep::GATHERED);
+        inner.changes
+    }
+
+    /// Waits until a change is kept for good.
+    pub(super) async fn kept(&self, change: u64) -> Result<()> {
+        let mut saved = self.saved.subscribe();
+        let result = saved.wait_for(|saved| *saved >= change).await.map(|_| ());
+        result.map_err(|_| Error::new(Reason::StorageFailed, "the broker stopped before the change was stored"))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("nobody panics while holding a subscription")
+    }
+
+    /// The time, and chance.
+    pub(super) fn with_moment<T>(&self, now: Instant, run: impl FnOnce(&Moment<'_>) -> T) -> T {
+        let clock = &self.shared.clock;
+        run(&Moment { now, jitter: &|duration| clock.jitter(duration) })
+    }
+}
+
+impl Wake for Hub {
+    /// Something came that it wants, or the broker stops: whoever is first in line looks.
+    fn wake(self: Arc<Self>) {
+        let mut inner = self.lock();
+        let is_closing = self.shared.deadline.get().is_some() || self.place.is_deleted();
+        match is_closing {
+            true => inner.wake_all(),
+            false => inner.wake_next(),
+        }
+    }
+}
+
+impl Inner {
+    /// Whoever is first in line looks what there is.
+    pub fn wake_next(&mut self) {
+        while let Some(next) = self.line.pop_front() {
+            if let Some(waker) = self.consumers.get_mut(&next).and_then(|consumer| consumer.waker.take()) {
+                return waker.wake();
+            }
+        }
+    }
+
+    /// Everybody looks.
+    pub fn wake_all(&mut self) {
+        self.line.clear();
+        self.consumers.values_mut().filter_map(|consumer| consumer.waker.take()).for_each(Waker::wake);
+    }
+
+    /// What it has not settled, and did not hand out: from here on.
+    pub fn position(&self) -> Sequence {
+        self.ledger.read()
+    }
+
+    /// Whether anything may be handed out to this one now.
+    pub fn serves(&self, consumer: u32, wall: Timestamp) -> bool {
+        let is_paused = match self.pause {
+            Pause::No => false,
+            Pause::Until(until) => wall < until,
+            Pause::Forever => true,
+        };
+        let is_first = || self.consumers.iter().find(|(_, other)| !other.is_detached).map(|(first, _)| *first);
+        let stands_by = self.specification.order == DeliveryOrder::Exclusive && is_first() != Some(consumer);
+        self.ended.is_none() && !is_paused && !stands_by
+    }
+
+    /// What was found and not handed out is looked for again.
+    pub fn forget_found(&mut self) {
+        self.generation += 1;
+        self.is_reading = false;
+        for found in self.found.drain(..).filter(|found| found.again) {
+            self.ledger.lost(found.sequence);
+        }
+        self.behind = self.ledger.read();
+    }
+
+    /// A lease ended: its consumer has room again.
+    pub fn ended(&mut self, consumer: u32, bytes: u32) {
+        if let Some(consumer) = self.consumers.get_mut(&consumer)
+            && consumer.window.give_back(bytes)
+            && let Some(waker) = consumer.waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    fn seek(&mut self, to: Sequence) {
+        self.forget_found();
+        self.ledger.seek(to);
+        self.behind = to;
+        self.consumers.values_mut().for_each(|consumer| consumer.window.clear());
+        self.wake_all();
+    }
+}
+
+/// When a pause is over by itself.
+pub(super) fn resumes(pause: Pause, wall: Timestamp, now: Instant) -> Option<Instant> {
+    match pause {
+        Pause::Until(until) if wall < until => Some(now + until.since(wall)),
+        Pause::No | Pause::Until(_) | Pause::Forever => None,
+    }
+}
+
+/// What a consumer is called.
+pub(super) fn name_of(consumers: &BTreeMap<u32, Consumer>, consumer: u32) -> Arc<str> {
+    consumers.get(&consumer).map_or_else(|| PULLER.into(), |consumer| consumer.name.clone())
+}
+
+fn rules(specification: &Subscription) -> Rules {
+    Rules {
+        order: specification.order,
+        ack_deadline: specification.ack_deadline,
+        retry: specification.retry,
+        max_outstanding: specification.max_outstanding,
+    }
+}
+
+fn unreadable(specification: &Subscription) -> Error {
+    let name = &specification.name;
+    tracing::error!(namespace = %specification.namespace, subscription = %name, "its ledger in the state cannot be read");
+    Error::new(Reason::StorageCorrupt, format!("what subscription {name} has settled cannot be read"))
 }

@@ -1,11 +1,35 @@
-//! Durable subscriptions: which there are, and what each does. In reading order: the catalog keeps their specifications
-//! ([`catalog`], `entries` as they are found and `stored` as they lie in the state), and each has a hub that delivers
-//! (`hub`).
+//! Durable subscriptions: the broker remembers what was settled, and consumers come and go. In reading order: which there
+//! are and how they are changed (`catalog`, `entries` as they are found, `stored` as they lie in the state), one of them as it is served (`hub`), what is handed out (`dispatch`), to whom
+//! (`session`, `window`, `rate`, and `work` for whoever takes it once), what is said of it (`settle`), what happens by
+//! itself (`upkeep`, `burial`), where a message stands (`explain`), and who decides all of it (`ledger`).
 
+mod burial;
 pub mod catalog;
+mod dispatch;
 mod entries;
+mod explain;
 mod hub;
+mod ledger;
+mod rate;
+mod session;
+mod settle;
 mod stored;
+mod upkeep;
+mod window;
+mod work;
 
 pub use catalog::{Described, SubscriptionChange};
+pub use dispatch::Delivery;
 pub(super) use entries::Entries;
+pub use explain::{Explanation, Standing};
+pub use session::{Attach, Attached, Consumed, Session};
+pub use settle::Word;
+pub use window::FlowControl;
+pub use work::{Pull, Pulled};
+
+use crate::model::{NamespaceName, SubscriptionName};
+
+/// Where the state keeps a subscription's ledger.
+fn ledger_key(namespace: &NamespaceName, name: &SubscriptionName) -> String {
+    format!("ledger/{namespace}/{name}")
+}

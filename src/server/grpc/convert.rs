@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{
     broker::{Closing, Heartbeat},
-    model::{Cursor, Durability, Error, Position, Reason, Result, Sequence, Timestamp, limits},
+    model::{Cursor, Durability, Error, Gap, GapReason, Position, Reason, Result, Sequence, Timestamp, limits},
     pb::v1 as pb,
 };
 
@@ -135,6 +135,16 @@ pub fn closing(closing: Closing, message: &str) -> pb::Closing {
         reconnect_delay: Some(duration(closing.reconnect_delay)),
         message: message.to_owned(),
     }
+}
+
+/// Out.
+pub fn gap(gap: Gap) -> pb::Gap {
+    let reason = match gap.reason {
+        GapReason::Skipped => pb::gap::Reason::Skipped,
+        GapReason::Retention => pb::gap::Reason::Retention,
+        GapReason::LogReplaced => pb::gap::Reason::LogReplaced,
+    };
+    pb::Gap { reason: reason.into(), first_sequence: gap.first.0, last_sequence: gap.last.0 }
 }
 
 /// Refuses a number that the enum does not have: a newer client asks for what this broker cannot do.

@@ -4,11 +4,7 @@ use bytes::{BufMut, Bytes};
 use prost::{Message, encoding};
 
 use super::{convert, stream};
-use crate::{
-    broker::Event,
-    model::{Gap, GapReason},
-    pb::v1 as pb,
-};
+use crate::{broker::Event, pb::v1 as pb};
 
 /// `SubscribeResponse.cursor`.
 const CURSOR: u32 = 2;
@@ -52,21 +48,12 @@ fn rest(event: &Event) -> Option<pb::SubscribeResponse> {
             credentials_expire_time: None,
         }),
         heartbeat: event.heartbeat.map(convert::heartbeat),
-        gap: event.gap.map(gap),
+        gap: event.gap.map(convert::gap),
         caught_up: event.caught_up,
         closing: event.closing.map(|closing| {
             convert::closing(closing, "the broker is stopping: come back after the reconnect delay, with this cursor")
         }),
     })
-}
-
-fn gap(gap: Gap) -> pb::Gap {
-    let reason = match gap.reason {
-        GapReason::Skipped => pb::gap::Reason::Skipped,
-        GapReason::Retention => pb::gap::Reason::Retention,
-        GapReason::LogReplaced => pb::gap::Reason::LogReplaced,
-    };
-    pb::Gap { reason: reason.into(), first_sequence: gap.first.0, last_sequence: gap.last.0 }
 }
 
 #[cfg(test)]
@@ -76,7 +63,7 @@ mod tests {
     use super::{stream::PREFIX_BYTES, *};
     use crate::{
         broker::{Closing, Heartbeat, Started},
-        model::{Cursor, LogId, Payload, Sequence, Stamp, Timestamp, Topic, limits},
+        model::{Cursor, Gap, GapReason, LogId, Payload, Sequence, Stamp, Timestamp, Topic, limits},
     };
 
     fn event() -> Event {

@@ -2,10 +2,13 @@
 
 pub mod codec;
 pub mod convert;
+pub mod deliveries;
 pub mod frame;
 pub mod incoming;
+pub mod settlements;
 pub mod stream;
 
+pub mod consume;
 pub mod namespaces;
 pub mod operations;
 pub mod publish;
@@ -13,7 +16,9 @@ pub mod publish_stream;
 pub mod subscribe;
 pub mod subscriptions;
 pub mod topics;
+pub mod work;
 
+pub use consume::ConsumeService;
 pub use namespaces::NamespacesService;
 pub use operations::OperationsService;
 pub use publish::PublishService;

@@ -7,11 +7,13 @@ use tonic::{Request, Response, Status};
 use super::{
     convert,
     incoming::{self, Raw},
+    work,
 };
 use crate::{
     broker::{Broker, Published},
     model::{self, Result},
     pb::{server::broker_server, v1 as pb},
+    server::layer::deadline::patience,
 };
 
 /// Takes messages in.
@@ -38,15 +40,16 @@ impl broker_server::Broker for PublishService {
         Ok(Response::new(pb::BatchPublishResponse { results: results.iter().map(result).collect() }))
     }
 
-    async fn pull(&self, _: Request<pb::PullRequest>) -> Result<Response<pb::PullResponse>, Status> {
-        Err(Status::unimplemented("this broker keeps subscriptions and does not deliver from them yet"))
+    async fn pull(&self, request: Request<pb::PullRequest>) -> Result<Response<pb::PullResponse>, Status> {
+        let left = patience(&request.metadata().clone().into_headers());
+        Ok(Response::new(work::pull(&self.0, request.into_inner(), left).await?))
     }
 
     async fn acknowledge(
         &self,
-        _: Request<pb::AcknowledgeRequest>,
+        request: Request<pb::AcknowledgeRequest>,
     ) -> Result<Response<pb::AcknowledgeResponse>, Status> {
-        Err(Status::unimplemented("this broker keeps subscriptions and does not deliver from them yet"))
+        Ok(Response::new(work::acknowledge(&self.0, request.into_inner()).await?))
     }
 }
 

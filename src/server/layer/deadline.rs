@@ -58,8 +58,8 @@ where
     }
 }
 
-/// Parses `grpc-timeout`: at most eight digits and a unit. What is malformed is no deadline.
-fn patience(headers: &HeaderMap) -> Option<Duration> {
+/// What a caller says of its time (`grpc-timeout`): at most eight digits and a unit. What is malformed is no deadline.
+pub fn patience(headers: &HeaderMap) -> Option<Duration> {
     let (unit, digits) = headers.get("grpc-timeout")?.as_bytes().split_last()?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return None;

@@ -1,7 +1,7 @@
 //! What every call passes, one layer a file. All of them end where the answer begins: an open stream is its body, and
 //! no layer holds on to it.
 
-mod deadline;
+pub mod deadline;
 mod intake;
 mod panics;
 mod refusals;

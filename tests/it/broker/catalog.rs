@@ -77,10 +77,12 @@ async fn creating_twice_is_creating_once() {
     let rig = Rig::open().await;
     let first = rig.create(wanted("orders", "orders/~")).await;
     assert_eq!((first.state, first.paused_until), (SubscriptionState::Active, None));
-    rig.fixture.publish("orders/eu", "1").await;
     let again = rig.broker().create_subscription(wanted("orders", "orders/~")).await.unwrap();
     assert_eq!(again, (first.clone(), false));
-    assert_eq!(rig.broker().get_subscription(&space(""), &name("orders")).await.unwrap(), first);
+    rig.fixture.publish("orders/eu", "1").await;
+    let (again, created) = rig.broker().create_subscription(wanted("orders", "orders/~")).await.unwrap();
+    assert_eq!((created, again.stats.backlog_messages, &again.etag), (false, 1, &first.etag));
+    assert_eq!(rig.broker().get_subscription(&space(""), &name("orders")).await.unwrap(), again);
 
     let other = Subscription { start: Position::Earliest, ..wanted("orders", "~") };
     let refusal = rig.refusal(other).await;

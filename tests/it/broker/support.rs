@@ -19,6 +19,7 @@ pub struct Fixture {
     pub broker: Arc<Broker>,
     pub clock: Arc<ManualClock>,
     pub metrics: Arc<Metrics>,
+    engine: Arc<dyn Engine>,
 }
 
 /// What differs from test to test.
@@ -44,8 +45,8 @@ impl Setup {
         let clock = Arc::new(ManualClock::new(Timestamp::from_nanos(1_800_000_000_000_000_000), 7));
         let engine = MemoryEngine::pretending(clock.clone(), self.strongest).with_tail_bytes(self.tail_bytes);
         let (engine, metrics) = (wrap(Arc::new(engine)), Arc::new(Metrics::default()));
-        let broker = Broker::open(engine, clock.clone(), metrics.clone(), self.config).await.unwrap();
-        Fixture { broker, clock, metrics }
+        let broker = Broker::open(engine.clone(), clock.clone(), metrics.clone(), self.config).await.unwrap();
+        Fixture { broker, clock, metrics, engine }
     }
 }
 
@@ -73,6 +74,11 @@ impl Fixture {
         let first = event(&mut stream).await;
         assert!(first.started.is_some() && first.messages == 0);
         (stream, first)
+    }
+
+    /// The keys of the engine's state that begin so.
+    pub fn kept(&self, prefix: &str) -> Vec<String> {
+        self.engine.state().list(prefix).unwrap().into_iter().map(|(key, _)| key).collect()
     }
 
     /// Refused with this.

@@ -18,6 +18,11 @@ impl Dice {
         Dice(seed)
     }
 
+    /// The same in every run.
+    pub fn of(seed: u64) -> Self {
+        Dice(seed)
+    }
+
     /// Dice of their own, for another task.
     pub fn split(&mut self) -> Self {
         Dice(self.roll(u64::MAX))

@@ -9,9 +9,13 @@ use tonic::{Request, Response, Status};
 
 use super::convert::{self, PageRequest};
 use crate::{
-    broker::{Broker, Described},
+    broker::{
+        Broker, Described,
+        subscription::{Explanation, Standing},
+    },
     model::{
-        Error, NamespaceName, Result, Subscription, SubscriptionName, SubscriptionState, SubscriptionStats, Topic,
+        Error, NamespaceName, Result, Sequence, Subscription, SubscriptionName, SubscriptionState, SubscriptionStats,
+        Topic,
     },
     pb::{server::subscriptions_server, v1 as pb},
 };
@@ -136,9 +140,12 @@ impl subscriptions_server::Subscriptions for SubscriptionsService {
 
     async fn explain_delivery(
         &self,
-        _: Request<pb::ExplainDeliveryRequest>,
+        request: Request<pb::ExplainDeliveryRequest>,
     ) -> Result<Response<pb::ExplainDeliveryResponse>, Status> {
-        Err(Status::unimplemented("this broker cannot explain deliveries yet"))
+        let request = request.into_inner();
+        let (namespace, name) = target(&request.namespace, &request.name)?;
+        let explained = self.0.explain(&namespace, &name, Sequence(request.sequence)).await?;
+        Ok(Response::new(explanation(explained)))
     }
 }
 
@@ -168,6 +175,29 @@ fn answer(described: Described) -> pb::Subscription {
         paused_until: described.paused_until.map(convert::timestamp),
         stats: Some(stats(&described.stats)),
         ..settings::answer(&described.subscription)
+    }
+}
+
+fn explanation(explained: Explanation) -> pb::ExplainDeliveryResponse {
+    use pb::explain_delivery_response::Standing as Told;
+    let standing = match explained.standing {
+        Standing::NotFound => Told::NotFound,
+        Standing::NotMatched => Told::NotMatched,
+        Standing::Waiting => Told::Waiting,
+        Standing::Leased => Told::Leased,
+        Standing::BackingOff => Told::BackingOff,
+        Standing::Acked => Told::Acked,
+        Standing::DeadLettered => Told::DeadLettered,
+        Standing::Expired => Told::Expired,
+        Standing::Skipped => Told::Skipped,
+    };
+    pb::ExplainDeliveryResponse {
+        standing: standing.into(),
+        explanation: explained.sentence,
+        attempts: explained.attempts,
+        consumer_id: explained.consumer.map(|name| name.to_string()).unwrap_or_default(),
+        next_time: explained.next_time.map(convert::timestamp),
+        last_reason: explained.last_reason.unwrap_or_default(),
     }
 }
 

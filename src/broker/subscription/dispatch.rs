@@ -1,0 +1,282 @@
+//! Hands out what lies in the log: reads it, and leases it to whoever has room. What was read and not handed out belongs
+//! to nobody yet. Never waits: what is not in memory is read by a task, and whoever is in line is woken then.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    hub::{Found, Hub, Inner},
+    ledger::Span,
+};
+use crate::{
+    engine::{Page, Query},
+    model::{AckId, DeliveryOrder, Record, Records, Result, Sequence, Verdict, record::Part},
+};
+
+/// Messages handed out at a time, at most; and to one consumer while others wait.
+const MESSAGES: usize = 512;
+const MESSAGES_OF_MANY: usize = 64;
+/// Bytes of messages handed out at a time, unless one message alone has more.
+const BYTES: usize = 256 << 10;
+/// Messages and bytes that are read at a time.
+const READ_MESSAGES: usize = 2_048;
+const READ_BYTES: usize = 512 << 10;
+
+/// A message that was handed out.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The encoded record, with tag and length.
+    pub record: Bytes,
+    /// Which delivery it is; none if it is done with that.
+    pub ack_id: Option<AckId>,
+    /// From 1 on.
+    pub attempt: u32,
+    /// Until then it must be settled.
+    pub deadline: Instant,
+}
+
+/// What became of looking for something to hand out.
+enum Look {
+    /// There is something.
+    Found,
+    /// There is nothing; whoever waits will be told.
+    Nothing,
+}
+
+impl Hub {
+    /// Leases what there is to a consumer, as far as it has room, and at most `most` messages; with `auto` it is settled
+    /// with that. Whoever gets nothing is told when there may be something.
+    pub(super) fn take(self: &Arc<Self>, inner: &mut Inner, consumer: u32, auto: bool, most: usize) -> Vec<Delivery> {
+        let now = Instant::now();
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        inner.line.retain(|waiting| *waiting != consumer);
+        let most = most.min(if inner.line.is_empty() { MESSAGES } else { MESSAGES_OF_MANY });
+        while taken.len() < most && bytes < BYTES {
+            if !inner.serves(consumer, self.shared.clock.now()) || self.shared.deadline.get().is_some() {
+                break;
+            }
+            let Some(window) = inner.consumers.get_mut(&consumer).map(|consumer| &mut consumer.window) else { break };
+            // A settlement makes room, and wakes.
+            if window.room() == 0 {
+                break;
+            }
+            if inner.is_full(now) || matches!(self.look(inner), Look::Nothing) {
+                inner.line.push_back(consumer);
+                self.stir_at_next(inner, now);
+                break;
+            }
+            if !self.lease_next(inner, consumer, auto, now, &mut taken) {
+                break;
+            }
+            bytes = taken.iter().map(|delivery| delivery.record.len()).sum();
+        }
+        if !taken.is_empty() {
+            inner.used = now;
+            self.stir_at_next(inner, now);
+            if auto {
+                self.changed(inner);
+            }
+            if !inner.found.is_empty() {
+                inner.wake_next();
+            }
+            let metrics = &self.place.metrics;
+            metrics.delivered_messages.inc_by(taken.len() as u64);
+            metrics.delivered_bytes.inc_by(bytes as u64);
+        }
+        taken
+    }
+
+    /// Leases the next of what was found, if it fits into the window. Answers whether to go on.
+    fn lease_next(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        consumer: u32,
+        auto: bool,
+        now: Instant,
+        taken: &mut Vec<Delivery>,
+    ) -> bool {
+        let by_key = inner.specification.order == DeliveryOrder::Key;
+        let Some(found) = inner.found.front() else { return true };
+        let bytes = found.record.len() as u32;
+        let Some(window) = inner.consumers.get_mut(&consumer).map(|consumer| &mut consumer.window) else {
+            return false;
+        };
+        if !window.take(bytes) {
+            return false;
+        }
+        let found = inner.found.pop_front().expect("it was just looked at");
+        let key = if by_key { ordering_key(&found.record) } else { &[] };
+        let Some(lease) = inner.ledger.lease(found.sequence, key, bytes, consumer, now) else {
+            // It stays open, and comes when its time has come.
+            inner.give_back(consumer, bytes);
+            return true;
+        };
+        inner.rate.take(1);
+        if auto {
+            let verdict = Verdict::Ack;
+            let settled = self.with_moment(now, |moment| {
+                inner.ledger.settle(
+                    found.sequence,
+                    lease.lease,
+                    verdict,
+                    |_| unreachable!("an ack is no failure"),
+                    moment,
+                )
+            });
+            debug_assert!(settled.is_ok(), "it was just leased");
+            inner.give_back(consumer, bytes);
+        }
+        let ack_id = AckId { subscription: self.tag, sequence: found.sequence, lease: lease.lease };
+        let ack_id = (!auto).then_some(ack_id);
+        taken.push(Delivery { record: found.record, ack_id, attempt: lease.attempt, deadline: lease.deadline });
+        true
+    }
+
+    /// Sees to it that there is something to hand out, if there is anything.
+    fn look(self: &Arc<Self>, inner: &mut Inner) -> Look {
+        loop {
+            if !inner.found.is_empty() {
+                return Look::Found;
+            }
+            if inner.is_reading {
+                return Look::Nothing;
+            }
+            inner.catch_up();
+            let Some(span) = inner.ledger.span(READ_MESSAGES as u64) else { return Look::Nothing };
+            let tail = self.place.log.tail();
+            if !span.again && tail.committed() < span.from {
+                let Some(edge) = &inner.edge else { return Look::Nothing };
+                edge.seat.listen(&std::task::Waker::from(self.clone()));
+                edge.seat.park();
+                if tail.committed() < span.from {
+                    return Look::Nothing;
+                }
+                edge.seat.unpark();
+            }
+            match self.read(inner, span) {
+                Some(page) => inner.accept(&page, span),
+                None => {
+                    self.read_log(inner, span);
+                    return Look::Nothing;
+                }
+            }
+        }
+    }
+
+    /// Reads from memory.
+    fn read(&self, inner: &Inner, span: Span) -> Option<Page> {
+        let edge = inner.edge.as_ref();
+        self.place.log.tail().read(&Query {
+            from: span.from,
+            through: span.through,
+            patterns: &inner.patterns,
+            guide: edge.map(|edge| &edge.seat as _),
+            filter: edge.and_then(|edge| edge.filter.as_ref()).map(|filter| &filter.shared),
+            max_messages: READ_MESSAGES,
+            max_bytes: READ_BYTES,
+            now: self.shared.clock.now(),
+        })
+    }
+
+    /// Reads from the log, on a task, and wakes whoever is in line then.
+    fn read_log(self: &Arc<Self>, inner: &mut Inner, span: Span) {
+        inner.is_reading = true;
+        let (hub, generation, patterns) = (self.clone(), inner.generation, inner.patterns.clone());
+        let filter = inner.edge.as_ref().and_then(|edge| edge.filter.as_ref()).map(|filter| filter.alone.clone());
+        let now = self.shared.clock.now();
+        self.place.runtime.spawn(async move {
+            let Span { from, through, .. } = span;
+            let (patterns, filter) = (&patterns, filter.as_ref());
+            let (max_messages, max_bytes) = (READ_MESSAGES, READ_BYTES);
+            let query = Query { from, through, patterns, guide: None, filter, max_messages, max_bytes, now };
+            let page = hub.place.log.read(query).await;
+            hub.was_read(generation, span, page);
+        });
+    }
+
+    fn was_read(&self, generation: u64, span: Span, page: Result<Page>) {
+        let mut inner = self.lock();
+        if inner.generation != generation {
+            return;
+        }
+        inner.is_reading = false;
+        match page {
+            Ok(page) => inner.accept(&page, span),
+            Err(error) => {
+                tracing::error!(subscription = %inner.specification.name, %error, "the log cannot be read");
+                inner.ended = Some(error);
+                return inner.wake_all();
+            }
+        }
+        inner.wake_next();
+    }
+}
+
+impl Inner {
+    /// Whether nothing more may be out, whoever has room. Where time mends that, it says when.
+    fn is_full(&mut self, now: Instant) -> bool {
+        let tries = self.ledger.next_try().filter(|next| now < *next);
+        let rate = if self.rate.room(now) == 0 { self.rate.next() } else { None };
+        self.closed_until = tries.into_iter().chain(rate).max();
+        self.closed_until.is_some() || self.ledger.room(now) == 0
+    }
+
+    /// While nothing was read, the log may have gone on without anything for this subscription.
+    fn catch_up(&mut self) {
+        use crate::broker::router::Call;
+        if self.found.is_empty() {
+            self.ledger.passed(Sequence::ZERO, self.behind, false);
+        }
+        let Some(edge) = &self.edge else { return };
+        let next = match edge.seat.answer() {
+            Call::Awake => return,
+            Call::Called(first) => first,
+            Call::Parked(routed) => routed.next(),
+        };
+        self.behind = self.behind.max(next);
+        self.ledger.passed(Sequence::ZERO, next, false);
+    }
+
+    /// What was read is to be handed out.
+    fn accept(&mut self, page: &Page, span: Span) {
+        for run in &page.runs {
+            let wanted = Records::new(run).map_while(Result::ok).filter(|record| self.ledger.wants(record.sequence()));
+            let wanted: Vec<_> = wanted.map(|record| (record.sequence(), run.slice_ref(record.framed()))).collect();
+            for (sequence, record) in wanted {
+                if span.again {
+                    self.ledger.found(sequence);
+                }
+                self.found.push_back(Found { record, sequence, again: span.again });
+            }
+        }
+        if let Some(gap) = page.gap {
+            self.ledger.removed((gap.last.0 + 1).saturating_sub(gap.first.0));
+            self.consumers.values_mut().for_each(|consumer| consumer.gap = Some(gap));
+        }
+        match span.again {
+            true => self.ledger.passed(span.from, page.next.min(span.through.next()), true),
+            false => self.behind = self.behind.max(page.next),
+        }
+    }
+
+    fn give_back(&mut self, consumer: u32, bytes: u32) {
+        if let Some(consumer) = self.consumers.get_mut(&consumer) {
+            consumer.window.give_back(bytes);
+        }
+    }
+}
+
+/// A record's ordering key; empty if it has none.
+fn ordering_key(record: &[u8]) -> &[u8] {
+    let record: Option<Record<'_>> = Records::new(record).next().and_then(Result::ok);
+    let key = record.and_then(|record| {
+        record.parts().find_map(|part| match part {
+            Part::OrderingKey(key) => Some(key),
+            _ => None,
+        })
+    });
+    key.unwrap_or_default()
+}

@@ -1,0 +1,264 @@
+//! Where one message stands with a subscription, and why: what its ledger knows of it, else what the log and the dead
+//! letters say. Changes nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    hub::Hub,
+    ledger::{Failure, Standing as Open},
+};
+use crate::{
+    broker::{Broker, filters},
+    engine::Query,
+    model::{
+        Filter, NamespaceName, Pattern, PatternSet, Records, Result, Sequence, Subscription, SubscriptionName,
+        Timestamp,
+    },
+};
+
+/// Where a message stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// No such message is kept.
+    NotFound,
+    /// The subscription does not ask for it.
+    NotMatched,
+    /// It is to be handed out.
+    Waiting,
+    /// A consumer has it.
+    Leased,
+    /// It failed, and comes again.
+    BackingOff,
+    /// It was settled.
+    Acked,
+    /// It was given up.
+    DeadLettered,
+    /// Its time to live was over before it was settled.
+    Expired,
+    /// It was left out.
+    Skipped,
+}
+
+/// What is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// Where it stands.
+    pub standing: Standing,
+    /// A sentence for a person.
+    pub sentence: String,
+    /// Attempts that failed.
+    pub attempts: u32,
+    /// Who has it, or had it last.
+    pub consumer: Option<Arc<str>>,
+    /// When that changes by itself.
+    pub next_time: Option<Timestamp>,
+    /// Why the last attempt failed.
+    pub last_reason: Option<String>,
+}
+
+/// A message as it lies in the log.
+struct Stored {
+    record: Bytes,
+}
+
+impl Broker {
+    /// Says where a message stands with a subscription.
+    pub async fn explain(
+        &self,
+        namespace: &NamespaceName,
+        name: &SubscriptionName,
+        sequence: Sequence,
+    ) -> Result<Explanation> {
+        self.hub(namespace, name)?.explain(sequence).await
+    }
+}
+
+impl Hub {
+    async fn explain(&self, sequence: Sequence) -> Result<Explanation> {
+        if let Some(open) = self.explain_open(sequence) {
+            return Ok(open);
+        }
+        let bounds = self.place.log.bounds();
+        let specification = self.specification();
+        let name = &specification.name;
+        if sequence > bounds.end || sequence == Sequence::ZERO {
+            let sentence = format!("there is no message {sequence}: the last one has {}", bounds.end);
+            return Ok(Explanation::new(Standing::NotFound, sentence));
+        }
+        if let Some(letter) = self.dead_letter_of(&specification, sequence).await? {
+            let topic = specification.dead_letter_topic();
+            let sentence = format!("subscription {name} gave it up: it lies in {topic} as message {letter}");
+            return Ok(Explanation::new(Standing::DeadLettered, sentence));
+        }
+        let (read, is_skipped) = {
+            let inner = self.lock();
+            (inner.position(), inner.ledger.is_skipped(sequence))
+        };
+        let Some(stored) = self.stored(sequence).await? else {
+            let sentence = match sequence < bounds.first {
+                true => format!("retention has removed it: the first that is kept is {}", bounds.first),
+                false => "it was purged, or the broker left its number out when it crashed".to_owned(),
+            };
+            return Ok(Explanation::new(Standing::NotFound, sentence));
+        };
+        if !self.matches(&specification, sequence).await? {
+            let sentence =
+                format!("its topic {:?} or its attributes are not what subscription {name} asks for", stored.topic());
+            return Ok(Explanation::new(Standing::NotMatched, sentence));
+        }
+        let expired = stored.expire_time().filter(|time| *time <= self.shared.clock.now());
+        let (standing, sentence) = match () {
+            () if is_skipped => (
+                Standing::Skipped,
+                "it was passed over: it came before the subscription began, or a seek or a purge left it out"
+                    .to_owned(),
+            ),
+            () if expired.is_some() => {
+                (Standing::Expired, "its time to live was over before it was settled".to_owned())
+            }
+            () if sequence >= read => {
+                let ahead = sequence.0 - read.0;
+                (Standing::Waiting, format!("it is not reached yet: {ahead} positions of the log lie before it"))
+            }
+            () => (Standing::Acked, "it was settled, and does not come again".to_owned()),
+        };
+        Ok(Explanation { next_time: expired, ..Explanation::new(standing, sentence) })
+    }
+
+    /// What the ledger says of what is open.
+    fn explain_open(&self, sequence: Sequence) -> Option<Explanation> {
+        let inner = self.lock();
+        let (standing, attempts, failure) = inner.ledger.standing(sequence)?;
+        let (now, wall) = (Instant::now(), self.shared.clock.now());
+        let at = |instant: Instant| Some(wall.plus(instant.saturating_duration_since(now)));
+        let last = |failure: Option<&Failure>| failure.map(|failure| failure.consumer.clone());
+        let (standing, sentence, consumer, next_time) = match standing {
+            Open::Ready => {
+                let sentence = "it comes again as soon as a consumer has room".to_owned();
+                (Standing::Waiting, sentence, last(failure), None)
+            }
+            Open::Blocked => {
+                let sentence = "an earlier message with the same ordering key is not settled yet".to_owned();
+                (Standing::Waiting, sentence, last(failure), None)
+            }
+            Open::Leased { consumer, deadline, .. } => {
+                let name = super::hub::name_of(&inner.consumers, consumer);
+                let sentence = format!("consumer {name} has it: it is settled, or comes again after its deadline");
+                (Standing::Leased, sentence, Some(name), at(deadline))
+            }
+            Open::BackingOff { until } => {
+                let sentence = format!("attempt {attempts} failed: it comes again when its back-off is over");
+                (Standing::BackingOff, sentence, last(failure), at(until))
+            }
+            Open::Dying => {
+                let sentence = "it is given up, and on its way to the dead letters".to_owned();
+                (Standing::DeadLettered, sentence, last(failure), None)
+            }
+        };
+        let last_reason = failure.map(|failure| failure.reason.clone());
+        Some(Explanation { standing, sentence, attempts, consumer, next_time, last_reason })
+    }
+
+    /// The dead letter that this subscription left of a message, if it is kept.
+    async fn dead_letter_of(&self, specification: &Subscription, sequence: Sequence) -> Result<Option<Sequence>> {
+        let quoted = serde_json::Value::from(specification.name.as_str());
+        let text = format!(
+            "attributes[\"tilde-sequence\"] == \"{sequence}\" && attributes[\"tilde-subscription\"] == {quoted}"
+        );
+        let topic = specification.dead_letter_topic();
+        let found = self.first_of(Pattern::Exact(topic.into()), Filter::parse(&text)?, sequence.next(), Sequence::MAX);
+        Ok(found.await?.map(|stored| stored.sequence()))
+    }
+
+    /// Whether the subscription asks for a message.
+    async fn matches(&self, specification: &Subscription, sequence: Sequence) -> Result<bool> {
+        let patterns = specification.pattern_set();
+        self.search(patterns, specification.filter(), sequence, sequence).await.map(|found| found.is_some())
+    }
+
+    /// A message, whatever its topic, also if its time to live is over.
+    async fn stored(&self, sequence: Sequence) -> Result<Option<Stored>> {
+        let everything = PatternSet::new(vec![Pattern::Prefix("".into()), Pattern::Prefix("$".into())]);
+        self.search(everything, None, sequence, sequence).await
+    }
+
+    async fn first_of(
+        &self,
+        pattern: Pattern,
+        filter: Option<Filter>,
+        from: Sequence,
+        through: Sequence,
+    ) -> Result<Option<Stored>> {
+        self.search(PatternSet::new(vec![pattern]), filter, from, through).await
+    }
+
+    /// How long ago the first message was published that the subscription asks for, from there on.
+    pub(super) async fn age(&self, from: Sequence) -> Result<Option<Duration>> {
+        let specification = self.specification();
+        let (patterns, filter) = (specification.pattern_set(), specification.filter());
+        let oldest = self.search(patterns, filter, from, Sequence::MAX).await?;
+        Ok(oldest.and_then(|oldest| oldest.publish_time()).map(|time| self.shared.clock.now().since(time)))
+    }
+
+    /// The first message within these positions that is asked for.
+    async fn search(
+        &self,
+        patterns: PatternSet,
+        filter: Option<Filter>,
+        from: Sequence,
+        through: Sequence,
+    ) -> Result<Option<Stored>> {
+        let patterns = Arc::new(patterns);
+        let filter: Option<filters::Registration> = filter.map(|filter| self.place.filters.register(filter));
+        let (mut from, through) = (from, through.min(self.place.log.tail().committed()));
+        while from <= through {
+            let page = self.place.log.read(Query {
+                from,
+                through,
+                patterns: &patterns,
+                guide: None,
+                filter: filter.as_ref().map(|filter| &filter.alone),
+                max_messages: 1,
+                max_bytes: usize::MAX,
+                // Also what has expired.
+                now: Timestamp::EPOCH,
+            });
+            let page = page.await?;
+            if let Some(run) = page.runs.first() {
+                return Ok(Some(Stored { record: run.clone() }));
+            }
+            if page.end || page.next <= from {
+                return Ok(None);
+            }
+            from = page.next;
+        }
+        Ok(None)
+    }
+}
+
+impl Stored {
+    fn topic(&self) -> &str {
+        Records::new(&self.record).next().and_then(Result::ok).map_or("", |record| record.topic())
+    }
+
+    fn sequence(&self) -> Sequence {
+        Records::new(&self.record).next().and_then(Result::ok).map_or(Sequence::ZERO, |record| record.sequence())
+    }
+
+    fn publish_time(&self) -> Option<Timestamp> {
+        Some(Records::new(&self.record).next().and_then(Result::ok)?.publish_time())
+    }
+
+    fn expire_time(&self) -> Option<Timestamp> {
+        Records::new(&self.record).next().and_then(Result::ok)?.expire_time()
+    }
+}
+
+impl Explanation {
+    fn new(standing: Standing, sentence: String) -> Self {
+        Explanation { standing, sentence, attempts: 0, consumer: None, next_time: None, last_reason: None }
+    }
+}

@@ -1,0 +1,569 @@
+//! Decides what happens to each delivery of one subscription. Never reads a clock, never awaits, never touches storage:
+//! it is told what lies in the log and what time it is, and says what may be handed out and what is to be given up.
+//!
+//! Everything before a position, `read`, is either *open* or settled: the log is read in order, and what it holds for
+//! the subscription becomes open when it is handed out for the first time. So what is open is all there is to remember,
+//! however much was settled around it, and however much still waits: the ledger holds windows, never backlogs.
+//! `src/docs/delivery.md` has the table of transitions.
+
+mod breaker;
+mod checkpoint;
+mod keys;
+mod leases;
+mod retry;
+mod skipped;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use self::{breaker::Breaker, keys::Keys, leases::Leases, skipped::Skipped};
+use crate::model::{DeliveryOrder, Reason, RetryPolicy, Sequence, Verdict};
+
+/// So many messages are open at the most: leased, waiting for another attempt, or for their key. At the bound nothing
+/// further is read.
+pub const OPEN: usize = 100_000;
+
+/// By what rules.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// Who may have what at the same time.
+    pub order: DeliveryOrder,
+    /// How long a lease lasts.
+    pub ack_deadline: Duration,
+    /// When what failed comes again, and how often.
+    pub retry: RetryPolicy,
+    /// Leases at the same time, over all consumers.
+    pub max_outstanding: u32,
+}
+
+/// What happens to each delivery.
+#[derive(Debug)]
+pub struct Ledger {
+    rules: Rules,
+    // Everything before it is open or settled.
+    read: Sequence,
+    open: BTreeMap<Sequence, Entry>,
+    // Those of them that may be handed out, or whose key must be learnt first.
+    wanted: BTreeSet<Sequence>,
+    leases: Leases,
+    // When back-offs are over.
+    backoffs: BTreeSet<(Instant, Sequence)>,
+    // Those that are to be given up, and nobody was told of yet.
+    dying: Vec<Sequence>,
+    keys: Keys,
+    breaker: Breaker,
+    skipped: Skipped,
+    outstanding: u32,
+    // The last lease that was given.
+    lease: u32,
+    counts: Counts,
+}
+
+/// What was counted since the subscription was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Settled by their consumers.
+    pub acked: u64,
+    /// Handed out again.
+    pub redelivered: u64,
+    /// Given up.
+    pub dead_lettered: u64,
+    /// Gone before they were settled: expired, or purged.
+    pub expired: u64,
+    /// Removed by retention before they were settled; an upper bound.
+    pub removed: u64,
+}
+
+/// One message that is open.
+#[derive(Clone, Debug)]
+struct Entry {
+    /// Attempts that failed.
+    attempts: u32,
+    /// Its last lease; zero if it had none since the broker started.
+    lease: u32,
+    standing: Standing,
+    key: Option<Arc<[u8]>>,
+    /// Why the last attempt failed, and whose it was.
+    failure: Option<Box<Failure>>,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For a person.
+    pub reason: String,
+    /// Who had the message.
+    pub consumer: Arc<str>,
+}
+
+/// Where an open message stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may be handed out.
+    Ready,
+    /// An earlier message of its key is open.
+    Blocked,
+    /// A consumer has it.
+    Leased {
+        /// Who.
+        consumer: u32,
+        /// Until then.
+        deadline: Instant,
+        /// Its size.
+        bytes: u32,
+    },
+    /// It failed, and waits.
+    BackingOff {
+        /// Until then.
+        until: Instant,
+    },
+    /// It is given up, and is on its way to the dead letters.
+    Dying,
+}
+
+/// What of the log is to be read next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// From here on.
+    pub from: Sequence,
+    /// Up to here.
+    pub through: Sequence,
+    /// It was read before: what is open of it may be gone from the log by now.
+    pub again: bool,
+}
+
+/// A message that may be handed to a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Tells it from other leases of the message.
+    pub lease: u32,
+    /// From 1 on.
+    pub attempt: u32,
+    /// Until then it must be settled.
+    pub deadline: Instant,
+}
+
+/// A message that is to be given up: it is put to the dead letters, and then told to be [`Ledger::buried`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    /// Which.
+    pub sequence: Sequence,
+    /// Attempts that failed.
+    pub attempts: u32,
+    /// Why the last one did.
+    pub failure: Failure,
+}
+
+/// A lease that ended, whatever the reason: its consumer's window has room again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Whose it was.
+    pub consumer: u32,
+    /// The message's size.
+    pub bytes: u32,
+}
+
+/// How an attempt failed, and when the next may follow.
+enum Again {
+    AtOnce,
+    After(Duration),
+    ByPolicy,
+    Never,
+}
+
+/// What a caller says of time and chance.
+pub struct Moment<'a> {
+    /// The time.
+    pub now: Instant,
+    /// Takes up to a tenth off a time, or adds it.
+    pub jitter: &'a dyn Fn(Duration) -> Duration,
+}
+
+impl Ledger {
+    /// One that has settled everything before `first`. `lease` is the number before that of its first lease: random, so
+    /// that the ids of an earlier run of the broker mean nothing.
+    pub fn new(rules: Rules, first: Sequence, lease: u32) -> Self {
+        let mut skipped = Skipped::default();
+        skipped.add(Sequence::FIRST, first);
+        Ledger {
+            skipped,
+            rules,
+            read: first,
+            open: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            leases: Leases::default(),
+            backoffs: BTreeSet::new(),
+            dying: Vec::new(),
+            keys: Keys::default(),
+            breaker: Breaker::default(),
+            outstanding: 0,
+            lease,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Goes by other rules from now on. What is leased keeps its deadline.
+    pub fn configure(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
+    /// Everything before it is open or settled.
+    pub fn read(&self) -> Sequence {
+        self.read
+    }
+
+    /// Leases that are out.
+    pub fn outstanding(&self) -> u32 {
+        self.outstanding
+    }
+
+    /// How many messages are open.
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// The oldest message that is not settled, as far as the log was read.
+    pub fn oldest(&self) -> Option<Sequence> {
+        self.open.first_key_value().map(|(sequence, _)| *sequence)
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Whether most of the recent attempts failed, and the next is tried alone, and not before this time.
+    pub fn next_try(&self) -> Option<Instant> {
+        self.breaker.next_try()
+    }
+
+    /// Where an open message stands, how many attempts failed, and why the last did.
+    pub fn standing(&self, sequence: Sequence) -> Option<(Standing, u32, Option<&Failure>)> {
+        let entry = self.open.get(&sequence)?;
+        Some((entry.standing, entry.attempts, entry.failure.as_deref()))
+    }
+
+    /// How many more leases may be out.
+    pub fn room(&self, now: Instant) -> u32 {
+        let most = match self.breaker.next_try() {
+            Some(next) if now < next => 0,
+            Some(_) => self.rules.max_outstanding.min(1),
+            None => self.rules.max_outstanding,
+        };
+        most.saturating_sub(self.outstanding)
+    }
+
+    /// What is to be read next: what comes again before what is new. At most `most` positions of what comes again. None
+    /// at the bound of what may be open.
+    pub fn span(&self, most: u64) -> Option<Span> {
+        if let Some(&from) = self.wanted.first() {
+            let last = self.wanted.range(..from.plus(most)).next_back().copied().unwrap_or(from);
+            return Some(Span { from, through: last, again: true });
+        }
+        let is_full = self.open.len() >= OPEN;
+        (!is_full).then_some(Span { from: self.read, through: Sequence::MAX, again: false })
+    }
+
+    /// Whether a message that lies in the log is to be handed out, as far as can be told before it is.
+    pub fn wants(&self, sequence: Sequence) -> bool {
+        sequence >= self.read || self.wanted.contains(&sequence)
+    }
+
+    /// Of what was read up to `next`, everything was offered: what is missing of what is open is gone from the log. With
+    /// `again`, `from` on.
+    pub fn passed(&mut self, from: Sequence, next: Sequence, again: bool) {
+        if !again {
+            self.read = self.read.max(next);
+        } else {
+            let gone: Vec<_> = self.wanted.range(from..next).copied().collect();
+            for sequence in gone {
+                self.counts.expired += 1;
+                self.close(sequence);
+            }
+        }
+    }
+
+    /// A message was found in the log, and stays open until it is settled. Only for those that must be told from what is
+    /// gone, before they can be handed out.
+    pub fn found(&mut self, sequence: Sequence) {
+        self.wanted.remove(&sequence);
+    }
+
+    /// What was found and was not handed out is wanted again.
+    pub fn lost(&mut self, sequence: Sequence) {
+        if self.open.get(&sequence).is_some_and(|entry| entry.standing == Standing::Ready) {
+            self.wanted.insert(sequence);
+        }
+    }
+
+    /// Leases a message to a consumer. None if it is not to be handed out, or not now: then it is wanted again when its
+    /// time has come. To be asked only where there is room. `key` is the message's ordering key, empty if it has none.
+    pub fn lease(&mut self, sequence: Sequence, key: &[u8], bytes: u32, consumer: u32, now: Instant) -> Option<Lease> {
+        if !self.admit(sequence, key) {
+            return None;
+        }
+        let entry = self.open.get_mut(&sequence).expect("it was just admitted");
+        self.lease = self.lease.wrapping_add(1);
+        let deadline = now + self.rules.ack_deadline;
+        entry.lease = self.lease;
+        entry.standing = Standing::Leased { consumer, deadline, bytes };
+        let attempt = entry.attempts.saturating_add(1);
+        self.wanted.remove(&sequence);
+        self.leases.add(deadline, sequence, self.lease);
+        self.outstanding += 1;
+        self.counts.redelivered += u64::from(attempt > 1);
+        Some(Lease { lease: self.lease, attempt, deadline })
+    }
+
+    /// Makes a message open if it is new, and answers whether it may be leased now.
+    fn admit(&mut self, sequence: Sequence, key: &[u8]) -> bool {
+        if sequence >= self.read {
+            self.read = sequence.next();
+            let entry = Entry { attempts: 0, lease: 0, standing: Standing::Ready, key: None, failure: None };
+            self.open.insert(sequence, entry);
+        }
+        let Some(entry) = self.open.get_mut(&sequence) else { return false };
+        if self.rules.order == DeliveryOrder::Key && !key.is_empty() && entry.key.is_none() {
+            let (key, is_first) = self.keys.enter(key, sequence);
+            entry.key = Some(key);
+            if !is_first {
+                if entry.standing == Standing::Ready {
+                    entry.standing = Standing::Blocked;
+                }
+                self.wanted.remove(&sequence);
+            }
+        }
+        entry.standing == Standing::Ready
+    }
+
+    /// Settles a delivery. `consumer` is the name of whoever had it.
+    pub fn settle(
+        &mut self,
+        sequence: Sequence,
+        lease: u32,
+        verdict: Verdict,
+        failure: impl FnOnce(u32) -> Failure,
+        moment: &Moment<'_>,
+    ) -> Result<Option<Ended>, Reason> {
+        let entry = match self.open.get_mut(&sequence) {
+            Some(entry) => entry,
+            None if sequence < self.read => return Err(Reason::AlreadySettled),
+            None => return Err(Reason::AckIdInvalid),
+        };
+        let holder = match entry.standing {
+            Standing::Leased { consumer, bytes, .. } if entry.lease == lease => Ended { consumer, bytes },
+            // Whoever was once handed it and has done the work is believed, as long as nobody else has it by now.
+            Standing::Ready | Standing::BackingOff { .. } | Standing::Blocked if verdict == Verdict::Ack => {
+                self.breaker.succeeded();
+                self.counts.acked += 1;
+                self.close(sequence);
+                return Ok(None);
+            }
+            _ => return Err(Reason::LeaseExpired),
+        };
+        match verdict {
+            Verdict::Ack => {
+                self.outstanding -= 1;
+                self.breaker.succeeded();
+                self.counts.acked += 1;
+                self.close(sequence);
+            }
+            Verdict::Nack { delay } => {
+                let again = delay.map_or(Again::ByPolicy, Again::After);
+                self.fail(sequence, failure(holder.consumer), again, moment);
+            }
+            Verdict::Release => self.release(sequence),
+            Verdict::Reject => self.fail(sequence, failure(holder.consumer), Again::Never, moment),
+            Verdict::Extend { by } => {
+                let deadline = moment.now + by.unwrap_or(self.rules.ack_deadline);
+                entry.standing = Standing::Leased { consumer: holder.consumer, deadline, bytes: holder.bytes };
+                self.leases.add_apart(deadline, sequence, lease);
+                return Ok(None);
+            }
+        }
+        self.leases.tidy(|sequence, lease, deadline| is_live(&self.open, sequence, lease, deadline));
+        Ok(Some(holder))
+    }
+
+    /// Gives back what a consumer has, and answers how many that were. With `failure`, an attempt of each has failed.
+    pub fn give_back(&mut self, consumer: u32, failure: Option<&Failure>, moment: &Moment<'_>) -> usize {
+        let held =
+            |entry: &Entry| matches!(entry.standing, Standing::Leased { consumer: held, .. } if held == consumer);
+        let held: Vec<_> = self.open.iter().filter(|(_, entry)| held(entry)).map(|(sequence, _)| *sequence).collect();
+        for &sequence in &held {
+            match failure {
+                Some(failure) => self.fail(sequence, failure.clone(), Again::AtOnce, moment),
+                None => self.release(sequence),
+            }
+        }
+        held.len()
+    }
+
+    /// Ends the leases whose time is over, and the back-offs. Answers whose leases ended.
+    pub fn tick(&mut self, name: impl Fn(u32) -> Arc<str>, moment: &Moment<'_>) -> Vec<Ended> {
+        let mut ended = Vec::new();
+        while let Some((deadline, sequence, lease)) = self.leases.pop_due(moment.now) {
+            if !is_live(&self.open, sequence, lease, deadline) {
+                continue;
+            }
+            let Standing::Leased { consumer, bytes, .. } = self.open[&sequence].standing else { continue };
+            ended.push(Ended { consumer, bytes });
+            let failure = Failure { reason: "the lease expired".into(), consumer: name(consumer) };
+            self.fail(sequence, failure, Again::ByPolicy, moment);
+        }
+        while let Some(&(until, sequence)) = self.backoffs.first()
+            && until <= moment.now
+        {
+            self.backoffs.pop_first();
+            if let Some(entry) = self.open.get_mut(&sequence) {
+                entry.standing = Standing::Ready;
+                self.wanted.insert(sequence);
+            }
+        }
+        ended
+    }
+
+    /// When [`Ledger::tick`] has something to do next.
+    pub fn due(&mut self) -> Option<Instant> {
+        let open = &self.open;
+        let lease = self.leases.first(|sequence, lease, deadline| is_live(open, sequence, lease, deadline));
+        let backoff = self.backoffs.first().map(|(until, _)| *until);
+        [lease, backoff].into_iter().flatten().min()
+    }
+
+    /// Those that are to be given up, each told once.
+    pub fn deaths(&mut self) -> Vec<Death> {
+        let unknown =
+            || Failure { reason: "the broker was restarted before it was told why".into(), consumer: "".into() };
+        let death = |sequence: Sequence| {
+            let entry = self.open.get(&sequence)?;
+            let failure = entry.failure.as_deref().cloned().unwrap_or_else(unknown);
+            Some(Death { sequence, attempts: entry.attempts, failure })
+        };
+        std::mem::take(&mut self.dying).into_iter().filter_map(death).collect()
+    }
+
+    /// Whether anything comes again, and its time has come.
+    pub fn has_wanted(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
+    /// Whether anything is to be given up that nobody was told of yet.
+    pub fn has_deaths(&self) -> bool {
+        !self.dying.is_empty()
+    }
+
+    /// It lies with the dead letters, or was dropped.
+    pub fn buried(&mut self, sequence: Sequence) {
+        if self.open.get(&sequence).is_some_and(|entry| entry.standing == Standing::Dying) {
+            self.counts.dead_lettered += 1;
+            self.close(sequence);
+        }
+    }
+
+    /// It could not be put to the dead letters: it is told again.
+    pub fn unburied(&mut self, sequence: Sequence) {
+        if self.open.get(&sequence).is_some_and(|entry| entry.standing == Standing::Dying) {
+            self.dying.push(sequence);
+        }
+    }
+
+    /// Goes to another position: everything before it counts as settled, and nothing from there on. Leases end.
+    pub fn seek(&mut self, to: Sequence) {
+        for &sequence in self.open.keys() {
+            self.skipped.add(sequence, sequence.next());
+        }
+        self.skipped.add(self.read, to);
+        self.skipped.cut(to);
+        let fresh = Ledger::new(self.rules.clone(), to, self.lease);
+        let (counts, skipped) = (self.counts, std::mem::take(&mut self.skipped));
+        *self = Ledger { counts, skipped, ..fresh };
+    }
+
+    /// Whether a message was passed over: it came before the subscription, or a seek or a purge left it out.
+    pub fn is_skipped(&self, sequence: Sequence) -> bool {
+        self.skipped.contains(sequence)
+    }
+
+    /// The log ends before `end`, which a crash has cut off: of what lay behind it nothing is known any more.
+    pub fn set_back(&mut self, end: Sequence) {
+        self.read = self.read.min(end);
+        let gone: Vec<_> = self.open.range(end..).map(|(sequence, _)| *sequence).collect();
+        gone.into_iter().for_each(|sequence| self.close(sequence));
+    }
+
+    /// Retention has removed what lay up to here, this many positions of it unread.
+    pub fn removed(&mut self, positions: u64) {
+        self.counts.removed += positions;
+    }
+
+    fn release(&mut self, sequence: Sequence) {
+        let Some(entry) = self.open.get_mut(&sequence) else { return };
+        entry.standing = Standing::Ready;
+        self.outstanding -= 1;
+        self.wanted.insert(sequence);
+    }
+
+    /// An attempt failed.
+    fn fail(&mut self, sequence: Sequence, failure: Failure, again: Again, moment: &Moment<'_>) {
+        let Some(entry) = self.open.get_mut(&sequence) else { return };
+        entry.attempts = entry.attempts.saturating_add(1);
+        entry.failure = Some(Box::new(failure));
+        self.outstanding -= 1;
+        self.breaker.failed(moment.now);
+        let wait = match again {
+            Again::Never => None,
+            _ if retry::is_over(&self.rules.retry, entry.attempts) => None,
+            Again::AtOnce => Some(Duration::ZERO),
+            Again::After(delay) => Some(delay),
+            Again::ByPolicy => Some((moment.jitter)(retry::backoff(&self.rules.retry, entry.attempts))),
+        };
+        match wait {
+            None => {
+                entry.standing = Standing::Dying;
+                self.dying.push(sequence);
+            }
+            Some(Duration::ZERO) => {
+                entry.standing = Standing::Ready;
+                self.wanted.insert(sequence);
+            }
+            Some(wait) => {
+                let until = moment.now + wait;
+                entry.standing = Standing::BackingOff { until };
+                self.backoffs.insert((until, sequence));
+            }
+        }
+    }
+
+    /// A message is settled, whatever the way.
+    fn close(&mut self, sequence: Sequence) {
+        let Some(entry) = self.open.remove(&sequence) else { return };
+        self.wanted.remove(&sequence);
+        if let Standing::BackingOff { until } = entry.standing {
+            self.backoffs.remove(&(until, sequence));
+        }
+        let Some(key) = entry.key else { return };
+        if let Some(next) = self.keys.leave(&key, sequence)
+            && let Some(entry) = self.open.get_mut(&next)
+            && entry.standing == Standing::Blocked
+        {
+            entry.standing = Standing::Ready;
+            self.wanted.insert(next);
+        }
+    }
+}
+
+/// Whether a deadline is the one of a lease that is out.
+fn is_live(open: &BTreeMap<Sequence, Entry>, sequence: Sequence, lease: u32, at: Instant) -> bool {
+    open.get(&sequence).is_some_and(|entry| {
+        entry.lease == lease && matches!(entry.standing, Standing::Leased { deadline, .. } if deadline == at)
+    })
+}
+
+#[cfg(test)]
+mod tests;

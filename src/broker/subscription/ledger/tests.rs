@@ -1,0 +1,470 @@
+//! The ledger against a model that remembers everything and looks at all of it each time.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::Timestamp;
+
+const CONSUMERS: u32 = 3;
+/// Of the log that the tests read.
+const MESSAGES: u64 = 40;
+
+/// A message as the model knows it.
+#[derive(Clone, Debug)]
+struct Known {
+    key: Vec<u8>,
+    attempts: u32,
+    state: State,
+    lease: u32,
+    gone: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Unread,
+    Ready,
+    Leased(u32, Instant),
+    Waits(Instant),
+    Dying,
+    Settled,
+}
+
+struct Model {
+    rules: Rules,
+    // Of sequences from 1 on.
+    log: Vec<Known>,
+}
+
+impl Model {
+    fn of(&mut self, sequence: u64) -> &mut Known {
+        &mut self.log[sequence as usize - 1]
+    }
+
+    fn is_open(&self, at: usize) -> bool {
+        !matches!(self.log[at].state, State::Unread | State::Settled)
+    }
+
+    fn is_blocked(&self, at: usize) -> bool {
+        let key = &self.log[at].key;
+        let is_ordered = self.rules.order == DeliveryOrder::Key && !key.is_empty();
+        is_ordered && (0..at).any(|before| self.is_open(before) && self.log[before].key == *key)
+    }
+
+    /// What must be handed out next: the first that comes again, else the first that is new.
+    fn next(&mut self) -> Option<u64> {
+        for at in 0..self.log.len() {
+            if self.log[at].state == State::Ready && !self.is_blocked(at) {
+                return Some(at as u64 + 1);
+            }
+        }
+        for at in 0..self.log.len() {
+            if self.log[at].state != State::Unread {
+                continue;
+            }
+            if self.log[at].gone {
+                self.log[at].state = State::Settled;
+                continue;
+            }
+            self.log[at].state = State::Ready;
+            if !self.is_blocked(at) {
+                return Some(at as u64 + 1);
+            }
+        }
+        None
+    }
+
+    fn fail(&mut self, sequence: u64, again: Option<Instant>, now: Instant) {
+        let most = self.rules.retry.max_attempts;
+        let known = self.of(sequence);
+        known.attempts += 1;
+        known.state = match again {
+            Some(_) if most.is_some_and(|most| known.attempts >= most) => State::Dying,
+            Some(at) if at <= now => State::Ready,
+            Some(at) => State::Waits(at),
+            None => State::Dying,
+        };
+    }
+
+    fn tick(&mut self, now: Instant) {
+        for sequence in 1..=self.log.len() as u64 {
+            match self.of(sequence).state {
+                State::Leased(_, deadline) if deadline <= now => {
+                    let attempts = self.of(sequence).attempts + 1;
+                    let wait = retry::backoff(&self.rules.retry, attempts);
+                    self.fail(sequence, Some(now + wait), now);
+                }
+                State::Waits(until) if until <= now => self.of(sequence).state = State::Ready,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What happens.
+#[derive(Clone, Debug)]
+enum Step {
+    Take(u32),
+    // Which of what was ever leased, whether with its own lease, and what is said.
+    Settle(prop::sample::Index, Said),
+    Pass(u64),
+    Leave(u32, bool),
+    Bury(bool),
+    Gone(prop::sample::Index),
+    Restart,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Said {
+    Ack,
+    Nack,
+    NackAfter(u64),
+    Release,
+    Reject,
+    Extend(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let said = prop_oneof![
+        4 => Just(Said::Ack),
+        2 => Just(Said::Nack),
+        1 => (0..20u64).prop_map(Said::NackAfter),
+        1 => Just(Said::Release),
+        1 => Just(Said::Reject),
+        1 => (1..60u64).prop_map(Said::Extend),
+    ];
+    prop_oneof![
+        8 => (1..=CONSUMERS).prop_map(Step::Take),
+        8 => (any::<prop::sample::Index>(), said).prop_map(|(which, said)| Step::Settle(which, said)),
+        2 => (1..40u64).prop_map(Step::Pass),
+        1 => (1..=CONSUMERS, any::<bool>()).prop_map(|(consumer, counts)| Step::Leave(consumer, counts)),
+        2 => any::<bool>().prop_map(Step::Bury),
+        1 => any::<prop::sample::Index>().prop_map(Step::Gone),
+        1 => Just(Step::Restart),
+    ]
+}
+
+/// Both, and what a hub does between the ledger and the log.
+struct Pair {
+    ledger: Ledger,
+    model: Model,
+    now: Instant,
+    wall: Timestamp,
+    // Sequence and lease.
+    leased: Vec<(u64, u32)>,
+}
+
+impl Pair {
+    fn new(order: DeliveryOrder, keys: &[u8]) -> Pair {
+        let retry = RetryPolicy { max_attempts: Some(3), ..RetryPolicy::default() };
+        let rules = Rules { order, ack_deadline: Duration::from_secs(30), retry, max_outstanding: 8 };
+        let known = |key: &u8| Known {
+            key: if *key == 0 { Vec::new() } else { vec![*key] },
+            attempts: 0,
+            state: State::Unread,
+            lease: 0,
+            gone: false,
+        };
+        Pair {
+            ledger: Ledger::new(rules.clone(), Sequence(1), 7),
+            model: Model { rules, log: keys.iter().map(known).collect() },
+            now: Instant::now(),
+            wall: Timestamp::from_nanos(1_800_000_000_000_000_000),
+            leased: Vec::new(),
+        }
+    }
+
+    /// As a hub does it, one message at a time.
+    fn take(&mut self, consumer: u32) -> Option<(u64, Lease)> {
+        if self.ledger.room(self.now) == 0 {
+            return None;
+        }
+        loop {
+            let span = self.ledger.span(4)?;
+            let end = self.model.log.len() as u64;
+            if span.from.0 > end {
+                return None;
+            }
+            let through = span.through.0.min(end);
+            for sequence in span.from.0..=through {
+                if self.model.log[sequence as usize - 1].gone || !self.ledger.wants(Sequence(sequence)) {
+                    continue;
+                }
+                if span.again {
+                    self.ledger.found(Sequence(sequence));
+                }
+                let key = self.model.log[sequence as usize - 1].key.clone();
+                if let Some(lease) = self.ledger.lease(Sequence(sequence), &key, 10, consumer, self.now) {
+                    // What else it found goes back.
+                    return Some((sequence, lease));
+                }
+            }
+            self.ledger.passed(span.from, Sequence(through + 1), span.again);
+        }
+    }
+
+    fn moment<T>(now: Instant, run: impl FnOnce(&Moment<'_>) -> T) -> T {
+        run(&Moment { now, jitter: &|duration| duration })
+    }
+
+    fn run(&mut self, step: &Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Take(consumer) => self.check_take(*consumer)?,
+            Step::Settle(which, said) if !self.leased.is_empty() => {
+                let (sequence, lease) = *which.get(&self.leased);
+                self.check_settle(sequence, lease, *said)?;
+            }
+            Step::Settle(..) => {}
+            Step::Pass(seconds) => {
+                self.now += Duration::from_secs(*seconds);
+                self.wall = self.wall.plus(Duration::from_secs(*seconds));
+                Pair::moment(self.now, |moment| self.ledger.tick(|_| "c".into(), moment));
+                self.model.tick(self.now);
+            }
+            Step::Leave(consumer, counts) => {
+                let failure = counts.then(|| Failure { reason: "gone".into(), consumer: "c".into() });
+                Pair::moment(self.now, |moment| self.ledger.give_back(*consumer, failure.as_ref(), moment));
+                for sequence in 1..=self.model.log.len() as u64 {
+                    if matches!(self.model.of(sequence).state, State::Leased(held, _) if held == *consumer) {
+                        match counts {
+                            true => self.model.fail(sequence, Some(self.now), self.now),
+                            false => self.model.of(sequence).state = State::Ready,
+                        }
+                    }
+                }
+            }
+            Step::Bury(is_well) => self.check_deaths(*is_well)?,
+            Step::Gone(which) => {
+                let at = which.index(self.model.log.len());
+                // When it is noticed that something open is gone is nobody's promise: that is tested by itself.
+                self.model.log[at].gone |= self.model.log[at].state == State::Unread;
+            }
+            Step::Restart => self.restart(),
+        }
+        self.check_all()
+    }
+
+    fn check_take(&mut self, consumer: u32) -> Result<(), TestCaseError> {
+        if self.ledger.room(self.now) == 0 {
+            return Ok(());
+        }
+        let expected = self.model.next();
+        let taken = self.take(consumer);
+        prop_assert_eq!(taken.map(|(sequence, _)| sequence), expected);
+        let Some((sequence, lease)) = taken else { return Ok(()) };
+        let known = self.model.of(sequence);
+        prop_assert_eq!(lease.attempt, known.attempts + 1);
+        known.state = State::Leased(consumer, lease.deadline);
+        known.lease = lease.lease;
+        self.leased.push((sequence, lease.lease));
+        Ok(())
+    }
+
+    fn check_settle(&mut self, sequence: u64, lease: u32, said: Said) -> Result<(), TestCaseError> {
+        let verdict = match said {
+            Said::Ack => Verdict::Ack,
+            Said::Nack => Verdict::Nack { delay: None },
+            Said::NackAfter(seconds) => Verdict::Nack { delay: Some(Duration::from_secs(seconds)) },
+            Said::Release => Verdict::Release,
+            Said::Reject => Verdict::Reject,
+            Said::Extend(seconds) => Verdict::Extend { by: Some(Duration::from_secs(seconds)) },
+        };
+        let failure = |_| Failure { reason: "no".into(), consumer: "c".into() };
+        let settled =
+            Pair::moment(self.now, |moment| self.ledger.settle(Sequence(sequence), lease, verdict, failure, moment));
+        let (now, known) = (self.now, self.model.of(sequence).clone());
+        let expected = match known.state {
+            State::Settled => Err(Reason::AlreadySettled),
+            State::Leased(consumer, _) if known.lease == lease => Ok(Some(consumer)),
+            State::Ready | State::Waits(_) if verdict == Verdict::Ack => Ok(None),
+            _ => Err(Reason::LeaseExpired),
+        };
+        match (expected, said) {
+            (Err(_), _) => {}
+            (Ok(_), Said::Ack) => self.model.of(sequence).state = State::Settled,
+            (Ok(_), Said::Nack) => {
+                let wait = retry::backoff(&self.model.rules.retry, known.attempts + 1);
+                self.model.fail(sequence, Some(now + wait), now);
+            }
+            (Ok(_), Said::NackAfter(seconds)) => {
+                self.model.fail(sequence, Some(now + Duration::from_secs(seconds)), now);
+            }
+            (Ok(_), Said::Release) => self.model.of(sequence).state = State::Ready,
+            (Ok(_), Said::Reject) => self.model.fail(sequence, None, now),
+            (Ok(consumer), Said::Extend(seconds)) => {
+                let until = now + Duration::from_secs(seconds);
+                self.model.of(sequence).state = State::Leased(consumer.unwrap_or_default(), until);
+            }
+        }
+        let is_extended = matches!(said, Said::Extend(_));
+        let told = settled.map(|ended| ended.map(|ended| ended.consumer));
+        prop_assert_eq!(told, expected.map(|consumer| consumer.filter(|_| !is_extended)));
+        Ok(())
+    }
+
+    fn check_deaths(&mut self, is_well: bool) -> Result<(), TestCaseError> {
+        let mut told: Vec<_> = self.ledger.deaths().iter().map(|death| (death.sequence.0, death.attempts)).collect();
+        told.sort_unstable();
+        let dying =
+            |(at, known): (usize, &Known)| (known.state == State::Dying).then_some((at as u64 + 1, known.attempts));
+        let expected: Vec<_> = self.model.log.iter().enumerate().filter_map(dying).collect();
+        prop_assert_eq!(&told, &expected);
+        for (sequence, _) in told {
+            match is_well {
+                true => {
+                    self.ledger.buried(Sequence(sequence));
+                    self.model.of(sequence).state = State::Settled;
+                }
+                false => self.ledger.unburied(Sequence(sequence)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The broker stops without a word and starts again: leases are gone, and nothing is counted.
+    fn restart(&mut self) {
+        let bytes = self.ledger.encode(self.wall, self.now);
+        let rules = self.model.rules.clone();
+        self.ledger = Ledger::restore(rules, &bytes, 1_000_000, self.wall, self.now).expect("it was just encoded");
+        for known in &mut self.model.log {
+            if matches!(known.state, State::Leased(..)) {
+                known.state = State::Ready;
+            }
+        }
+        self.leased.clear();
+    }
+
+    /// Both say the same of every message.
+    fn check_all(&self) -> Result<(), TestCaseError> {
+        let mut outstanding = 0;
+        for (at, known) in self.model.log.iter().enumerate() {
+            let sequence = Sequence(at as u64 + 1);
+            let standing = self.ledger.standing(sequence).map(|(standing, attempts, _)| {
+                assert_eq!(attempts, known.attempts, "{sequence}");
+                standing
+            });
+            let agrees = match (standing, known.state) {
+                (None, State::Settled) => sequence < self.ledger.read(),
+                (None, State::Unread) => known.gone || sequence >= self.ledger.read(),
+                (Some(Standing::Ready | Standing::Blocked), State::Ready) => true,
+                (Some(Standing::Leased { consumer, deadline, .. }), State::Leased(held, until)) => {
+                    outstanding += 1;
+                    consumer == held && deadline == until
+                }
+                // Of a time that was kept, milliseconds are.
+                (Some(Standing::BackingOff { until }), State::Waits(at)) => {
+                    at.max(until) - at.min(until) <= Duration::from_millis(1)
+                }
+                (Some(Standing::Dying), State::Dying) => true,
+                _ => false,
+            };
+            prop_assert!(agrees, "{}: {:?} and {:?}", sequence, standing, known);
+        }
+        prop_assert_eq!(self.ledger.outstanding(), outstanding);
+        Ok(())
+    }
+}
+
+fn order() -> impl Strategy<Value = DeliveryOrder> {
+    prop_oneof![Just(DeliveryOrder::Shared), Just(DeliveryOrder::Key)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_does_what_the_model_does(
+        order in order(),
+        keys in prop::collection::vec(0..4u8, MESSAGES as usize),
+        steps in prop::collection::vec(step(), 1..200),
+    ) {
+        let mut pair = Pair::new(order, &keys);
+        for step in &steps {
+            pair.run(step)?;
+        }
+    }
+}
+
+#[test]
+fn what_is_gone_from_the_log_is_no_longer_open() {
+    let mut pair = Pair::new(DeliveryOrder::Key, &[1, 1, 2]);
+    let (first, lease) = pair.take(1).unwrap();
+    pair.take(1).unwrap();
+    Pair::moment(pair.now, |moment| pair.ledger.give_back(1, None, moment));
+    pair.model.log[0].gone = true;
+    assert_eq!(pair.take(1).map(|(sequence, _)| sequence), Some(3), "2 waits until it is noticed that 1 is gone");
+    assert_eq!(pair.take(1).map(|(sequence, _)| sequence), Some(2));
+    let failure = |_| unreachable!();
+    let late = Pair::moment(pair.now, |moment| {
+        pair.ledger.settle(Sequence(first), lease.lease, Verdict::Ack, failure, moment)
+    });
+    assert_eq!((late, pair.ledger.counts().expired), (Err(Reason::AlreadySettled), 1));
+}
+
+#[test]
+fn at_the_bound_nothing_new_is_read_and_what_comes_again_is() {
+    let mut pair = Pair::new(DeliveryOrder::Shared, &[0]);
+    pair.ledger.configure(Rules { max_outstanding: u32::MAX, ..pair.model.rules.clone() });
+    for sequence in 1..=OPEN as u64 {
+        assert!(pair.ledger.span(1).is_some_and(|span| !span.again));
+        pair.ledger.lease(Sequence(sequence), &[], 1, 1, pair.now).unwrap();
+    }
+    assert_eq!(pair.ledger.span(1), None);
+    Pair::moment(pair.now, |moment| pair.ledger.give_back(1, None, moment));
+    let again = Span { from: Sequence(1), through: Sequence(2), again: true };
+    assert_eq!(pair.ledger.span(2), Some(again));
+    let bytes = pair.ledger.encode(pair.wall, pair.now);
+    assert!(bytes.len() < 32, "what is alike is kept as one run: {} bytes", bytes.len());
+    assert!(Ledger::restore(pair.model.rules, &bytes, 0, pair.wall, pair.now).is_some());
+}
+
+/// As version 1 wrote it. Later versions must still read it.
+const FIXTURE: [u8; 28] =
+    [1, 50, 9, 3, 1, 0, 2, 1, 1, 5, 10, 2, 0, 0, 1, 1, 1, 1, 208, 196, 147, 145, 146, 52, 5, 1, 3, 2];
+
+#[test]
+fn the_kept_form_comes_back() {
+    let pair = Pair::new(DeliveryOrder::Shared, &[0]);
+    let wall = Timestamp::from_nanos(1_790_000_000_000_000_000);
+    let ledger = Ledger::restore(pair.model.rules.clone(), &FIXTURE, 0, wall, pair.now).unwrap();
+    assert_eq!(ledger.read(), Sequence(50));
+    let counts = Counts { acked: 9, redelivered: 3, dead_lettered: 1, expired: 0, removed: 2 };
+    assert_eq!(ledger.counts(), counts);
+    assert!(ledger.is_skipped(Sequence(4)) && !ledger.is_skipped(Sequence(5)));
+    let standing = |sequence| ledger.standing(Sequence(sequence)).map(|(standing, attempts, _)| (standing, attempts));
+    assert_eq!([standing(10), standing(11)], [Some((Standing::Ready, 0)); 2]);
+    assert!(matches!(standing(13), Some((Standing::BackingOff { .. }, 1))));
+    assert_eq!(standing(19), Some((Standing::Dying, 3)));
+    assert_eq!(ledger.open(), 4);
+    assert_eq!(ledger.encode(wall, pair.now), FIXTURE);
+    for length in 0..FIXTURE.len() {
+        // What was cut short is refused, or ends between two runs.
+        let cut = Ledger::restore(pair.model.rules.clone(), &FIXTURE[..length], 0, wall, pair.now);
+        assert!(cut.is_none_or(|cut| cut.open() < 4), "{length} bytes");
+    }
+}
+
+#[test]
+fn what_a_seek_leaves_out_is_told_from_what_was_settled() {
+    let mut pair = Pair::new(DeliveryOrder::Shared, &[0; 5]);
+    let leases = [1, 2, 3].map(|sequence| (sequence, pair.take(1).unwrap().1.lease));
+    let mut settle = |(sequence, lease)| {
+        let failure = |_| unreachable!();
+        Pair::moment(pair.now, |moment| pair.ledger.settle(Sequence(sequence), lease, Verdict::Ack, failure, moment))
+    };
+    settle(leases[1]).unwrap();
+    pair.ledger.seek(Sequence(6));
+    let skipped: Vec<_> = (1..=6).filter(|&sequence| pair.ledger.is_skipped(Sequence(sequence))).collect();
+    assert_eq!(skipped, [1, 3, 4, 5]);
+    assert_eq!((pair.ledger.open(), pair.ledger.outstanding(), pair.ledger.read()), (0, 0, Sequence(6)));
+    pair.ledger.seek(Sequence(3));
+    assert!(pair.ledger.is_skipped(Sequence(1)) && !pair.ledger.is_skipped(Sequence(4)));
+    assert_eq!(pair.take(1).unwrap().0, 3, "what lies behind a seek comes again");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+        let pair = Pair::new(DeliveryOrder::Key, &[0]);
+        Ledger::restore(pair.model.rules, &[&[1], &bytes[..]].concat(), 0, pair.wall, pair.now);
+    }
+}

@@ -1,0 +1,511 @@
+//! Durable subscriptions: who gets what, what comes again and when, and what is given up. On paused time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use proptest::prelude::*;
+use tilde::{
+    broker::Subscribe,
+    broker::subscription::{Attach, Attached, Consumed, Delivery, FlowControl, Pull, Session, Standing, Word},
+    clock::Clock as _,
+    model::{
+        ConsumerName, DeliveryOrder, Message, NamespaceName, Position, Reason, Records, RetryPolicy, Sequence,
+        Subscription, SubscriptionName, SubscriptionState, Verdict,
+    },
+};
+use tokio::time::{Instant, timeout};
+use tokio_stream::StreamExt;
+
+use super::support::{Fixture, earliest, open, publish, rest};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn name() -> SubscriptionName {
+    SubscriptionName::parse("work").unwrap()
+}
+
+fn home() -> NamespaceName {
+    NamespaceName::default()
+}
+
+/// Everything under `jobs/`, from the beginning.
+fn jobs() -> Subscription {
+    let mut subscription = Subscription::new(name(), home());
+    subscription.set_patterns(["jobs/~".to_owned()]);
+    Subscription { start: Position::Earliest, ..subscription }
+}
+
+fn attach(consumer: &str, window: u32) -> Attach {
+    Attach {
+        consumer: Some(ConsumerName::parse(consumer).unwrap()),
+        flow: FlowControl { messages: Some(window), bytes: None },
+        auto: false,
+        confirm: false,
+        heartbeat_interval: Duration::from_secs(300),
+    }
+}
+
+impl Fixture {
+    async fn create(&self, subscription: Subscription) {
+        assert!(self.broker.create_subscription(subscription).await.unwrap().1);
+    }
+
+    async fn consume(&self, attach: Attach) -> (Session, Attached) {
+        let mut session = self.broker.consume(&home(), &name(), attach).await.unwrap();
+        let attached = consumed(&mut session).await.attached.expect("the first says so");
+        (session, attached)
+    }
+
+    async fn stats(&self) -> tilde::model::SubscriptionStats {
+        self.broker.get_subscription(&home(), &name()).await.unwrap().stats
+    }
+
+    async fn standing(&self, sequence: u64) -> Standing {
+        self.broker.explain(&home(), &name(), Sequence(sequence)).await.unwrap().standing
+    }
+
+    async fn pull(&self, most: u32) -> Vec<Delivery> {
+        let pull =
+            Pull { namespace: home(), subscription: name(), max_messages: most, max_wait: Duration::ZERO, auto: false };
+        self.broker.pull(pull).await.unwrap().deliveries
+    }
+}
+
+async fn consumed(session: &mut Session) -> Consumed {
+    session.next().await.expect("the stream goes on").unwrap()
+}
+
+/// The next deliveries, however long they take.
+async fn deliveries(session: &mut Session) -> Vec<Delivery> {
+    loop {
+        let event = consumed(session).await;
+        if !event.deliveries.is_empty() {
+            return event.deliveries;
+        }
+    }
+}
+
+/// What is there at once.
+async fn ready(session: &mut Session) -> Vec<Delivery> {
+    let mut all = Vec::new();
+    while let Ok(event) = timeout(Duration::from_millis(1), consumed(session)).await {
+        all.extend(event.deliveries);
+    }
+    all
+}
+
+fn sequence(delivery: &Delivery) -> u64 {
+    Records::new(&delivery.record).next().unwrap().unwrap().sequence().0
+}
+
+fn sequences(deliveries: &[Delivery]) -> Vec<u64> {
+    deliveries.iter().map(sequence).collect()
+}
+
+fn say(session: &mut Session, delivery: &Delivery, verdict: Verdict) {
+    let text = String::from_utf8(delivery.ack_id.unwrap().encode().to_vec()).unwrap();
+    session.settle([Word { ack_id: &text, verdict, reason: "" }].into_iter());
+}
+
+#[tokio::test(start_paused = true)]
+async fn consumers_share_and_each_message_is_settled_once() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish_many("jobs/a", 3_000).await;
+    let mut sessions = Vec::new();
+    for consumer in ["a", "b", "c"] {
+        sessions.push(fixture.consume(attach(consumer, 50)).await.0);
+    }
+    let mut shares = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    while seen.len() < 3_000 {
+        for (at, session) in sessions.iter_mut().enumerate() {
+            let Ok(event) = timeout(SECOND, consumed(session)).await else { continue };
+            for delivery in &event.deliveries {
+                assert!(seen.insert(sequence(delivery)), "{} came twice", sequence(delivery));
+                say(session, delivery, Verdict::Ack);
+                *shares.entry(at).or_insert(0) += 1;
+            }
+        }
+    }
+    assert!(shares.values().all(|share| (800..=1_200).contains(share)), "{shares:?}");
+    let stats = fixture.stats().await;
+    assert_eq!((stats.acked, stats.outstanding_messages, stats.backlog_messages), (3_000, 0, 0));
+    assert_eq!((stats.redelivered, stats.consumers), (0, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_broken_connection_held_comes_again_at_once_and_counts_an_attempt() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish_many("jobs/a", 10).await;
+    let (mut first, _) = fixture.consume(attach("first", 4)).await;
+    let held = ready(&mut first).await;
+    assert_eq!(sequences(&held), [1, 2, 3, 4]);
+    let (mut second, _) = fixture.consume(attach("second", 100)).await;
+    assert_eq!(sequences(&ready(&mut second).await), [5, 6, 7, 8, 9, 10]);
+    drop(first);
+    let again = ready(&mut second).await;
+    assert_eq!(sequences(&again), [1, 2, 3, 4]);
+    assert!(again.iter().all(|delivery| delivery.attempt == 2));
+    let explained = fixture.broker.explain(&home(), &name(), Sequence(2)).await.unwrap();
+    assert_eq!((explained.standing, explained.attempts), (Standing::Leased, 1));
+    assert_eq!(explained.consumer.as_deref(), Some("second"));
+    assert!(explained.last_reason.unwrap().contains("connection broke"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_detaches_or_releases_has_not_failed() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish_many("jobs/a", 3).await;
+    let (mut first, _) = fixture.consume(attach("first", 3)).await;
+    let held = ready(&mut first).await;
+    say(&mut first, &held[0], Verdict::Release);
+    first.detach();
+    say(&mut first, &held[1], Verdict::Ack);
+    let (mut second, _) = fixture.consume(attach("second", 3)).await;
+    let again = ready(&mut second).await;
+    assert_eq!((sequences(&again), again[0].attempt), (vec![1], 1));
+    drop(first);
+    let again = ready(&mut second).await;
+    assert_eq!((sequences(&again), again[0].attempt), (vec![3], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_detached_stream_ends_when_what_it_has_is_settled_or_has_expired() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish_many("jobs/a", 2).await;
+    let (mut session, _) = fixture.consume(attach("c", 2)).await;
+    let held = ready(&mut session).await;
+    session.detach();
+    say(&mut session, &held[0], Verdict::Ack);
+    let before = Instant::now();
+    while session.next().await.is_some() {}
+    let took = before.elapsed();
+    assert!(took > 29 * SECOND && took < 31 * SECOND, "the lease of the other ran out after {took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_hoards_keeps_nobody_waiting_for_what_is_not_sent() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish_many("jobs/a", 1_500).await;
+    let (mut hoarder, _) = fixture.consume(attach("hoarder", 1_000)).await;
+    assert_eq!(ready(&mut hoarder).await.len(), 1_000);
+    let (mut other, _) = fixture.consume(attach("other", 1_000)).await;
+    assert_eq!(sequences(&ready(&mut other).await), (1_001..=1_500).collect::<Vec<_>>());
+    fixture.publish("jobs/a", "new").await;
+    assert_eq!(sequences(&ready(&mut other).await), [1_501]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_follow_the_policy_and_the_last_failure_is_a_dead_letter() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    let mut message = publish("jobs/a", "poison");
+    message.message.attributes.insert("own".into(), "kept".into());
+    fixture.broker.publish(message).await.unwrap();
+    let (mut session, _) = fixture.consume(attach("worker", 10)).await;
+    let mut at = Instant::now();
+    for attempt in 1..=5 {
+        let delivery = deliveries(&mut session).await.remove(0);
+        assert_eq!(delivery.attempt, attempt);
+        if attempt > 1 {
+            // 1, 2, 4, 8 s, give or take a tenth.
+            let (expected, took) = (2f64.powi(attempt as i32 - 2), at.elapsed().as_secs_f64());
+            assert!((took / expected - 1.0).abs() < 0.11, "attempt {attempt} came after {took} s");
+        }
+        at = Instant::now();
+        say(&mut session, &delivery, Verdict::Nack { delay: None });
+    }
+    assert!(ready(&mut session).await.is_empty());
+    let (mut dead, _) = fixture.subscribe(earliest(&["$dead/work"])).await;
+    let event = dead.next().await.unwrap().unwrap();
+    let letter = Message::decode(&Records::new(&event.runs[0]).next().unwrap().unwrap()).unwrap();
+    let said: HashMap<_, _> = letter.attributes.iter().map(|(key, value)| (&**key, &**value)).collect();
+    for (key, value) in [
+        ("own", "kept"),
+        ("tilde-subscription", "work"),
+        ("tilde-topic", "jobs/a"),
+        ("tilde-sequence", "1"),
+        ("tilde-attempts", "5"),
+        ("tilde-consumer", "worker"),
+    ] {
+        assert_eq!(said.get(key), Some(&value));
+    }
+    assert_eq!(fixture.standing(1).await, Standing::DeadLettered);
+    let stats = fixture.stats().await;
+    assert_eq!((stats.dead_lettered, stats.redelivered, stats.outstanding_messages), (1, 4, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_message_is_given_up_at_once_and_dropped_where_that_is_wanted() {
+    let fixture = open().await;
+    let mut subscription = jobs();
+    subscription.dead_letters.drop = true;
+    fixture.create(subscription).await;
+    fixture.publish("jobs/a", "poison").await;
+    let (mut session, _) = fixture.consume(attach("worker", 10)).await;
+    let delivery = deliveries(&mut session).await.remove(0);
+    say(&mut session, &delivery, Verdict::Reject);
+    assert!(ready(&mut session).await.is_empty());
+    assert_eq!(fixture.stats().await.dead_lettered, 1);
+    let (mut dead, _) = fixture.subscribe(Subscribe { stop_at_end: true, ..earliest(&["$dead/~"]) }).await;
+    assert_eq!(rest(&mut dead).await.iter().map(|event| event.messages).sum::<usize>(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_expires_comes_again_and_what_is_extended_does_not() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish_many("jobs/a", 2).await;
+    let (mut session, attached) = fixture.consume(attach("slow", 10)).await;
+    assert_eq!(attached.ack_deadline, 30 * SECOND);
+    let held = ready(&mut session).await;
+    tokio::time::advance(20 * SECOND).await;
+    say(&mut session, &held[1], Verdict::Extend { by: Some(60 * SECOND) });
+    let before = Instant::now();
+    let again = deliveries(&mut session).await;
+    assert_eq!((sequences(&again), again[0].attempt), (vec![1], 2));
+    // 10 s were left, and the first back-off is a second.
+    assert!((before.elapsed().as_secs_f64() - 11.0).abs() < 0.3, "{:?}", before.elapsed());
+    // The first delivery is void.
+    say(&mut session, &held[0], Verdict::Nack { delay: None });
+    let told = consumed(&mut session).await.confirmations;
+    assert_eq!(told[0].1, Err(Reason::LeaseExpired));
+    say(&mut session, &held[1], Verdict::Ack);
+    say(&mut session, &held[1], Verdict::Ack);
+    assert_eq!(consumed(&mut session).await.confirmations[0].1, Err(Reason::AlreadySettled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_done_the_work_is_believed_as_long_as_nobody_else_has_it() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish("jobs/a", "x").await;
+    let (mut first, _) = fixture.consume(attach("first", 10)).await;
+    let held = ready(&mut first).await;
+    let text = String::from_utf8(held[0].ack_id.unwrap().encode().to_vec()).unwrap();
+    drop(first);
+    let word = |verdict| [Word { ack_id: &text, verdict, reason: "" }].into_iter();
+    let refused = fixture.broker.acknowledge(&home(), &name(), word(Verdict::Nack { delay: None })).await.unwrap();
+    assert_eq!(refused, [(text.clone(), Reason::LeaseExpired)]);
+    assert!(fixture.broker.acknowledge(&home(), &name(), word(Verdict::Ack)).await.unwrap().is_empty());
+    assert!(fixture.pull(10).await.is_empty());
+    assert_eq!(fixture.standing(1).await, Standing::Acked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_is_active_where_it_is_exclusive_and_the_next_stands_by() {
+    let fixture = open().await;
+    fixture.create(Subscription { order: DeliveryOrder::Exclusive, ..jobs() }).await;
+    let (mut first, _) = fixture.consume(attach("first", 10)).await;
+    let (mut second, _) = fixture.consume(attach("second", 10)).await;
+    fixture.publish_many("jobs/a", 2).await;
+    assert!(ready(&mut second).await.is_empty());
+    let held = ready(&mut first).await;
+    assert_eq!(sequences(&held), [1, 2]);
+    say(&mut first, &held[0], Verdict::Ack);
+    drop(first);
+    assert_eq!(sequences(&ready(&mut second).await), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_subscription_hands_nothing_out_until_its_time() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    let (mut session, _) = fixture.consume(attach("c", 10)).await;
+    fixture.broker.pause_subscription(&home(), &name(), None).await.unwrap();
+    fixture.publish("jobs/a", "x").await;
+    assert!(ready(&mut session).await.is_empty());
+    let pull = Pull { namespace: home(), subscription: name(), max_messages: 1, max_wait: Duration::ZERO, auto: true };
+    assert_eq!(fixture.broker.pull(pull).await.unwrap_err().reason(), Reason::SubscriptionPaused);
+    fixture.broker.resume_subscription(&home(), &name()).await.unwrap();
+    assert_eq!(sequences(&ready(&mut session).await), [1]);
+    let until = fixture.clock.now().plus(10 * SECOND);
+    fixture.broker.pause_subscription(&home(), &name(), Some(until)).await.unwrap();
+    fixture.publish("jobs/a", "y").await;
+    assert!(ready(&mut session).await.is_empty());
+    // The wall clock says when; nobody has to ask.
+    fixture.clock.advance(10 * SECOND);
+    assert_eq!(sequences(&deliveries(&mut session).await), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn seek_and_purge_move_it_and_say_so() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish_many("jobs/a", 10).await;
+    fixture.publish("other", "x").await;
+    let (home, name) = (home(), name());
+    let seek = |position, dry_run| fixture.broker.seek_subscription(&home, &name, position, dry_run);
+    assert_eq!(seek(Position::At(Sequence(6)), true).await.unwrap(), 6, "positions, as an upper bound");
+    assert_eq!(sequences(&fixture.pull(2).await), [1, 2]);
+    seek(Position::At(Sequence(6)), false).await.unwrap();
+    assert_eq!(sequences(&fixture.pull(1).await), [6]);
+    assert_eq!([fixture.standing(1).await, fixture.standing(5).await], [Standing::Skipped; 2]);
+    assert_eq!((fixture.standing(6).await, fixture.standing(7).await), (Standing::Leased, Standing::Waiting));
+    assert_eq!((fixture.standing(11).await, fixture.standing(12).await), (Standing::NotMatched, Standing::NotFound));
+    assert!(fixture.broker.purge_subscription(&home, &name).await.unwrap() >= 5);
+    assert!(fixture.pull(10).await.is_empty());
+    seek(Position::Earliest, false).await.unwrap();
+    assert_eq!(fixture.pull(100).await.len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_most_fails_it_tries_one_at_a_time_and_recovers_by_itself() {
+    let fixture = open().await;
+    let retry = RetryPolicy { min_backoff: Duration::ZERO, max_attempts: None, ..RetryPolicy::default() };
+    fixture.create(Subscription { retry, ..jobs() }).await;
+    fixture.publish_many("jobs/a", 30).await;
+    let (mut session, _) = fixture.consume(attach("c", 100)).await;
+    for delivery in ready(&mut session).await {
+        say(&mut session, &delivery, Verdict::Nack { delay: None });
+    }
+    let state = || async { fixture.broker.get_subscription(&home(), &name()).await.unwrap().state };
+    assert_eq!(state().await, SubscriptionState::Tripped);
+    assert!(ready(&mut session).await.is_empty(), "it waits before it tries");
+    let one = deliveries(&mut session).await;
+    assert_eq!(one.len(), 1);
+    assert!(ready(&mut session).await.is_empty(), "one at a time");
+    say(&mut session, &one[0], Verdict::Ack);
+    assert_eq!(ready(&mut session).await.len(), 29);
+    assert_eq!(state().await, SubscriptionState::Active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_is_kept() {
+    let fixture = open().await;
+    fixture.create(Subscription { max_rate: Some(10.0), ..jobs() }).await;
+    fixture.publish_many("jobs/a", 40).await;
+    let (mut session, _) = fixture.consume(attach("c", 100)).await;
+    assert_eq!(ready(&mut session).await.len(), 10, "what a second allows goes at once");
+    let before = Instant::now();
+    let mut count = 10;
+    while count < 40 {
+        count += deliveries(&mut session).await.len();
+    }
+    assert!((before.elapsed().as_secs_f64() - 3.0).abs() < 0.2, "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_can_change_and_zero_pauses() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish_many("jobs/a", 10).await;
+    let (mut session, _) = fixture.consume(attach("c", 0)).await;
+    assert!(ready(&mut session).await.is_empty());
+    session.change(FlowControl { messages: Some(3), bytes: None });
+    assert_eq!(sequences(&ready(&mut session).await), [1, 2, 3]);
+    session.change(FlowControl { messages: Some(5), bytes: None });
+    assert_eq!(sequences(&ready(&mut session).await), [4, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_confirmed_is_kept_for_good() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish_many("jobs/a", 2).await;
+    let (mut session, _) = fixture.consume(Attach { confirm: true, ..attach("c", 10) }).await;
+    let held = ready(&mut session).await;
+    say(&mut session, &held[0], Verdict::Ack);
+    let told = consumed(&mut session).await.confirmations;
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].1, Ok(()));
+    let kept = fixture.kept("ledger/default/work");
+    assert!(!kept.is_empty(), "the ledger lies in the state by then");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_broker_takes_settlements_and_counts_nothing() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish_many("jobs/a", 2).await;
+    let (mut session, _) = fixture.consume(attach("c", 10)).await;
+    let held = ready(&mut session).await;
+    let broker = fixture.broker.clone();
+    let draining = tokio::spawn(async move { broker.drain(5 * SECOND).await });
+    assert!(consumed(&mut session).await.closing.is_some());
+    say(&mut session, &held[0], Verdict::Ack);
+    say(&mut session, &held[1], Verdict::Release);
+    let last = session.next().await.unwrap().unwrap_err();
+    assert_eq!(last.reason(), Reason::Draining);
+    drop(session);
+    assert_eq!(draining.await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_is_deleted_ends_its_consumers() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    let (mut session, _) = fixture.consume(attach("c", 10)).await;
+    fixture.broker.delete_subscription(&home(), &name()).await.unwrap();
+    assert_eq!(session.next().await.unwrap().unwrap_err().reason(), Reason::SubscriptionNotFound);
+    assert!(fixture.kept("ledger/").is_empty() && fixture.kept("subscription/").is_empty());
+}
+
+/// Within a key nothing overtakes, whatever fails and whoever goes.
+async fn by_key(seed: u64) {
+    let fixture = open().await;
+    let retry = RetryPolicy { max_attempts: None, ..RetryPolicy::default() };
+    fixture.create(Subscription { order: DeliveryOrder::Key, retry, ..jobs() }).await;
+    const KEYS: u64 = 5;
+    const MESSAGES: u64 = 100;
+    for n in 0..MESSAGES {
+        let mut message = publish("jobs/a", &n.to_string());
+        message.message.ordering_key = format!("k{}", n % KEYS).into();
+        fixture.broker.publish(message).await.unwrap();
+    }
+    let mut dice = crate::support::dice::Dice::of(seed);
+    let mut sessions = Vec::new();
+    for consumer in 0..4 {
+        sessions.push(fixture.consume(attach(&format!("c{consumer}"), 10)).await.0);
+    }
+    let mut settled: HashMap<u64, u64> = HashMap::new();
+    let mut in_flight: HashMap<u64, u64> = HashMap::new();
+    let mut done = 0;
+    while done < MESSAGES {
+        let at = dice.roll(4) as usize;
+        if dice.roll(20) == 0 {
+            let held: Vec<_> =
+                in_flight.iter().filter(|(_, holder)| **holder == at as u64).map(|(key, _)| *key).collect();
+            in_flight.retain(|key, _| !held.contains(key));
+            sessions[at] = fixture.consume(attach(&format!("c{at}"), 10)).await.0;
+            continue;
+        }
+        let Ok(event) = timeout(SECOND, consumed(&mut sessions[at])).await else { continue };
+        for delivery in event.deliveries {
+            let sequence = sequence(&delivery);
+            let key = (sequence - 1) % KEYS;
+            assert!(in_flight.insert(key, at as u64).is_none(), "two of key {key} are out");
+            let before = settled.get(&key).copied().unwrap_or(0);
+            let expected = if before == 0 { key + 1 } else { before + KEYS };
+            assert_eq!(sequence, expected, "of key {key}");
+            let verdict = match dice.roll(3) {
+                0 => Verdict::Nack { delay: Some(Duration::from_millis(dice.roll(3_000))) },
+                1 => Verdict::Release,
+                _ => Verdict::Ack,
+            };
+            say(&mut sessions[at], &delivery, verdict);
+            in_flight.remove(&key);
+            if verdict == Verdict::Ack {
+                settled.insert(key, sequence);
+                done += 1;
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn by_key_nothing_overtakes(seed: u64) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(by_key(seed));
+    }
+}
