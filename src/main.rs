@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tilde::apps::{bench, config, failure, log, namespace, publish, serve, subscribe, topics};
+use tilde::apps::{bench, config, failure, log, namespace, publish, serve, subscribe, subscription, topics};
 
 // As fast as the others within noise, and the one that holds the least memory for idle connections.
 #[global_allocator]
@@ -22,6 +22,7 @@ enum Command {
     Serve(serve::Args),
     Publish(publish::Args),
     Subscribe(subscribe::Args),
+    Subscription(subscription::Args),
     Topics(topics::Args),
     Namespace(namespace::Args),
     Config(config::Args),
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Publish(args) => publish::run(args),
         Command::Subscribe(args) => subscribe::run(args),
+        Command::Subscription(args) => subscription::run(args),
         Command::Topics(args) => topics::run(args),
         Command::Namespace(args) => namespace::run(args),
         Command::Config(args) => config::run(args),

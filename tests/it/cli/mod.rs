@@ -8,3 +8,4 @@ mod log;
 mod publish;
 mod serve;
 mod subscribe;
+mod subscription;
