@@ -7,6 +7,7 @@ pub mod serve;
 pub mod publish;
 pub mod subscribe;
 
+pub mod consume;
 pub mod subscription;
 
 pub mod namespace;

@@ -3,6 +3,7 @@
 mod admin;
 mod bench;
 mod config;
+mod consume;
 mod fixtures;
 mod log;
 mod publish;
