@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tilde::apps::{bench, config, failure, log, namespace, publish, serve, subscribe, topics};
+use tilde::apps::{bench, config, consume, failure, log, namespace, publish, serve, subscribe, subscription, topics};
 
 // As fast as the others within noise, and the one that holds the least memory for idle connections.
 #[global_allocator]
@@ -22,6 +22,8 @@ enum Command {
     Serve(serve::Args),
     Publish(publish::Args),
     Subscribe(subscribe::Args),
+    Consume(consume::Args),
+    Subscription(subscription::Args),
     Topics(topics::Args),
     Namespace(namespace::Args),
     Config(config::Args),
@@ -36,7 +38,7 @@ Three terminals:
   tilde publish orders/eu '{\"id\":7}'
 
 Exit codes:
-  0  done; of `serve`, `subscribe`, `publish --lines`: or stopped by a signal, with all in order
+  0  done; of `serve`, `subscribe`, `consume`, `publish --lines`: or stopped by a signal, with all in order
   1  failed, or refused by the broker; of `serve` and `config` also: a setting is wrong
   2  the command line is wrong or incomplete, and nothing was tried";
 
@@ -45,6 +47,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Publish(args) => publish::run(args),
         Command::Subscribe(args) => subscribe::run(args),
+        Command::Consume(args) => consume::run(args),
+        Command::Subscription(args) => subscription::run(args),
         Command::Topics(args) => topics::run(args),
         Command::Namespace(args) => namespace::run(args),
         Command::Config(args) => config::run(args),

@@ -64,6 +64,9 @@ fn hint(fault: &Fault) -> Option<String> {
     match fault.reason.as_deref()? {
         "SEQUENCE_CONFLICT" => Some("`tilde topics show TOPIC` tells the topic's last sequence".into()),
         "POSITION_EXPIRED" => Some("--from earliest starts with the oldest message that is kept".into()),
+        "SUBSCRIPTION_NOT_FOUND" => Some("`tilde subscription list` names those that there are".into()),
+        "SUBSCRIPTION_MISMATCH" => Some("`tilde subscription update` changes one that exists".into()),
+        "SUBSCRIPTION_PAUSED" => Some("`tilde subscription resume NAME` lets it deliver again".into()),
         "SLOW_CONSUMER" => {
             let cursor = fault.metadata.get("cursor")?;
             Some(format!("--from {cursor} goes on where the stream was cut"))

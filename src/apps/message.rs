@@ -44,6 +44,13 @@ impl Form {
     }
 }
 
+/// Text that others wrote, for a line of one's own.
+pub fn on_its_line(text: &str) -> String {
+    let mut line = Vec::with_capacity(text.len());
+    visible(&mut line, text).expect("memory takes whatever is written");
+    String::from_utf8(line).expect("what was text still is")
+}
+
 /// Writes text so that it neither moves the cursor nor gives the terminal orders, and stays on its line.
 fn visible(out: &mut impl Write, text: &str) -> io::Result<()> {
     // Those that turn the direction of text around let it pass for another.
@@ -68,7 +75,7 @@ fn payload(message: &Message) -> &[u8] {
 
 /// A message with the names of the contract. What it does not have is left out.
 #[derive(Serialize)]
-struct Object<'a> {
+pub struct Object<'a> {
     topic: &'a str,
     sequence: u64,
     publish_time: String,
@@ -95,7 +102,8 @@ struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
-    fn new(message: &'a Message, cursor: Option<&'a str>) -> Self {
+    /// `cursor` is given with the last of those that came together.
+    pub fn new(message: &'a Message, cursor: Option<&'a str>) -> Self {
         let (text, data) = match &message.payload {
             Some(Payload::Text(text)) => (Some(text.as_str()), None),
             Some(Payload::Data(data)) => (None, Some(STANDARD.encode(data))),

@@ -7,6 +7,9 @@ pub mod serve;
 pub mod publish;
 pub mod subscribe;
 
+pub mod consume;
+pub mod subscription;
+
 pub mod namespace;
 pub mod topics;
 
@@ -16,9 +19,13 @@ pub mod log;
 pub mod bench;
 
 pub mod ask;
+pub mod delivery;
 pub mod durability;
 pub mod failure;
+pub mod gap;
 pub mod interrupt;
+pub mod limit;
 pub mod message;
 pub mod output;
 pub mod remote;
+pub mod start;

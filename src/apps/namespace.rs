@@ -1,7 +1,5 @@
 //! `tilde namespace`: the tenants of a broker and their settings.
 
-use std::str::FromStr;
-
 use anyhow::Context;
 use prost_types::FieldMask;
 use serde::Serialize;
@@ -10,6 +8,7 @@ use super::{
     ask,
     durability::{self, Durability},
     failure::Failure,
+    limit::Limit,
     output::{self, Column, Format, Table},
     remote::{self, Remote},
 };
@@ -126,24 +125,6 @@ const UPDATE_EXAMPLES: &str = "\
 Examples:
   tilde namespace update team-7 --max-age 30d --max-streams 500
   tilde namespace update team-7 --max-streams none";
-
-/// At most so many, or no limit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Limit<T>(Option<T>);
-
-impl<T: FromStr> FromStr for Limit<T>
-where
-    T::Err: std::fmt::Display,
-{
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Limit(None)),
-            _ => text.parse().map(|limit| Limit(Some(limit))).map_err(|error: T::Err| format!("{error}, or `none`")),
-        }
-    }
-}
 
 impl Settings {
     /// Puts what was given into `namespace` and names it as the field mask does.
@@ -323,17 +304,5 @@ impl<'a> Object<'a> {
             max_subscriptions: namespace.max_subscriptions,
             etag: &namespace.etag,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits_can_be_lifted() {
-        assert_eq!("none".parse(), Ok(Limit::<u32>(None)));
-        assert_eq!("10MiB".parse(), Ok(Limit(Some(Size(10 << 20)))));
-        assert!("many".parse::<Limit<u32>>().unwrap_err().ends_with("or `none`"));
     }
 }

@@ -7,7 +7,10 @@ use tokio::runtime;
 
 use super::failure::Failure;
 use crate::client::{self, ANSWER_BYTES, Channel, Client, DEFAULT_URL, Fault};
-use crate::pb::v1::{broker_client::BrokerClient, namespaces_client::NamespacesClient, topics_client::TopicsClient};
+use crate::pb::v1::{
+    broker_client::BrokerClient, namespaces_client::NamespacesClient, subscriptions_client::SubscriptionsClient,
+    topics_client::TopicsClient,
+};
 
 /// Rows asked for in one page of a listing: as many as the contract allows.
 pub const PAGE_ROWS: u32 = 1_000;
@@ -37,7 +40,7 @@ impl Remote {
         options.lazy().map_err(|fault| self.failure(fault))
     }
 
-    /// Single calls of publish and subscribe. The error is the bare fault, as it may be worth another try.
+    /// Single calls of publish, subscribe and consume. The error is the bare fault, as it may be worth another try.
     pub async fn messages(&self) -> Result<BrokerClient<Channel>, Fault> {
         let channel = client::connect(&self.broker).await?;
         Ok(BrokerClient::new(channel).max_decoding_message_size(ANSWER_BYTES))
@@ -51,6 +54,12 @@ impl Remote {
     /// The tenants.
     pub async fn namespaces(&self) -> Result<NamespacesClient<Channel>, Failure> {
         Ok(NamespacesClient::new(self.connect().await?))
+    }
+
+    /// Durable subscriptions.
+    pub async fn subscriptions(&self) -> Result<SubscriptionsClient<Channel>, Failure> {
+        // A page of those with many patterns is large.
+        Ok(SubscriptionsClient::new(self.connect().await?).max_decoding_message_size(ANSWER_BYTES))
     }
 
     /// What to tell of a call that failed.

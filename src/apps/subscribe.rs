@@ -3,24 +3,20 @@
 use std::{
     future,
     io::{self, BufWriter, StdoutLock, Write},
-    str::FromStr,
 };
 
 use super::{
     failure::Failure,
+    gap,
     interrupt::Interrupt,
     message::Form,
     output,
     remote::{self, Remote, Tenant},
+    start::Start,
 };
 use crate::{
     client::{Event, Fault, LagPolicy, Message, Subscriber},
-    clock::{Clock as _, SystemClock},
-    pb::v1::{
-        Gap, gap,
-        start_position::{Position, Preset},
-    },
-    units::Span,
+    pb::v1::start_position::{Position, Preset},
 };
 
 /// Print the messages of all topics that match, as they come
@@ -38,7 +34,7 @@ pub struct Args {
     /// (that one first), a time as in 2026-11-21T10:00:00Z or how long ago as in 2h (what was published then or later), or a
     /// cursor as --format json prints it (what came after it)
     #[arg(long, value_name = "POSITION", default_value = "new", allow_negative_numbers = true)]
-    from: From,
+    from: Start,
 
     /// Begin with the last N messages that match, at most 100,000; then new ones
     #[arg(long, value_name = "N", conflicts_with = "from", value_parser = clap::value_parser!(u32).range(1..))]
@@ -106,47 +102,6 @@ enum Lag {
     Disconnect,
 }
 
-/// Where to begin.
-#[derive(Clone, Debug, PartialEq)]
-struct From(Position);
-
-impl FromStr for From {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        // Shorter than a sequence can be long, and than a cursor is.
-        const CURSOR: usize = 21;
-        let position = match text {
-            "new" => Position::Preset(Preset::New.into()),
-            "earliest" => Position::Preset(Preset::Earliest.into()),
-            _ if text.parse::<u64>().is_ok() => Position::Sequence(text.parse().unwrap_or_default()),
-            _ if text.parse::<i128>().is_ok_and(|number| number < 0) => {
-                return Err("a sequence is counted from the beginning, never from the end; \
-                            for messages that are there already use --last N, earliest or a sequence"
-                    .into());
-            }
-            _ => match time(text) {
-                Some(time) => Position::Time(time),
-                None if text.len() >= CURSOR => Position::AfterCursor(text.into()),
-                None => return Err("write new, earliest, a sequence, a time, how long ago, or a cursor".into()),
-            },
-        };
-        Ok(From(position))
-    }
-}
-
-/// A time as in 2026-11-21T10:00:00Z, or how long ago it was.
-fn time(text: &str) -> Option<prost_types::Timestamp> {
-    let (seconds, nanos) = match text.parse::<Span>() {
-        Ok(ago) => SystemClock.now().minus(ago.0).parts(),
-        Err(_) => {
-            let time: jiff::Timestamp = text.parse().ok()?;
-            (time.as_second(), time.subsec_nanosecond())
-        }
-    };
-    Some(prost_types::Timestamp { seconds, nanos })
-}
-
 /// Runs it.
 pub fn run(args: Args) -> anyhow::Result<()> {
     remote::run(async {
@@ -177,7 +132,7 @@ impl<'a> Reader<'a> {
         while let Some(event) = self.next().await? {
             match event.map_err(|fault| self.args.remote.failure(fault))? {
                 Event::Messages { messages, cursor } => self.print(&messages, &cursor)?,
-                Event::Gap(gap) => self.tell(&gap_sentence(&gap))?,
+                Event::Gap(gap) => self.tell(&gap::sentence(&gap, "as --lag skip asks for"))?,
                 Event::CaughtUp => {}
                 // Once the broker has answered it is worth coming back.
                 Event::Disconnected(fault) if self.args.reconnect && self.subscriber.cursor().is_some() => {
@@ -249,51 +204,4 @@ fn broken_sentence(fault: &Fault) -> String {
         _ => fault.to_string(),
     };
     format!("disconnected: {why}; trying until a broker answers, to go on where it broke; Ctrl-C ends it")
-}
-
-fn gap_sentence(gap: &Gap) -> String {
-    let range = match (gap.first_sequence, gap.last_sequence) {
-        (0, 0) => "an unknown number of messages is missing".to_owned(),
-        (first, last) => format!("what matched between sequences {first} and {last} is missing"),
-    };
-    let why = match gap.reason() {
-        gap::Reason::Skipped => "skipped, as --lag skip asks for",
-        gap::Reason::Retention => "it was removed before it could be read",
-        gap::Reason::LogReplaced => "the position belongs to another log, or to a part that a crash cut off",
-        gap::Reason::Unspecified => "the broker does not say why",
-    };
-    format!("gap: {range}: {why}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn positions() {
-        let position = |text: &str| text.parse::<From>().map(|from| from.0);
-        assert_eq!(position("earliest"), Ok(Position::Preset(Preset::Earliest.into())));
-        assert_eq!(position("18446744073709551615"), Ok(Position::Sequence(u64::MAX)));
-        let cursor = "A".repeat(23);
-        assert_eq!(position(&cursor), Ok(Position::AfterCursor(cursor.clone())));
-        let seconds = |text: &str| match position(text) {
-            Ok(Position::Time(time)) => time.seconds,
-            other => panic!("{text}: {other:?}"),
-        };
-        assert_eq!(seconds("2026-11-21T10:00:00Z"), 1_795_255_200);
-        assert_eq!(seconds("2026-11-21T12:00:00.5+02:00"), 1_795_255_200);
-        assert!((7190..7210).contains(&(seconds("0s") - seconds("2h"))));
-        for bad in ["earlist", "", "-1", "2x", "10:00"] {
-            assert!(position(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn gaps_are_told_in_words() {
-        let gap = |reason: gap::Reason, first_sequence, last_sequence| {
-            gap_sentence(&Gap { reason: reason.into(), first_sequence, last_sequence })
-        };
-        assert!(gap(gap::Reason::Retention, 3, 9).contains("between sequences 3 and 9 is missing: it was removed"));
-        assert!(gap(gap::Reason::LogReplaced, 0, 0).contains("unknown number"));
-    }
 }

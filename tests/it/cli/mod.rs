@@ -3,8 +3,10 @@
 mod admin;
 mod bench;
 mod config;
+mod consume;
 mod fixtures;
 mod log;
 mod publish;
 mod serve;
 mod subscribe;
+mod subscription;

@@ -1,0 +1,164 @@
+//! `tilde consume`: works off a durable subscription with a command a message, or prints it.
+//!
+//! `consumer` is the loop that ties the rest together; `line` is the stream and the streams after it; `leases` and
+//! `outbox` keep what is held and what is still to be said; `program` runs the command in its `environment`.
+
+mod consumer;
+mod environment;
+mod leases;
+mod line;
+mod outbox;
+mod program;
+
+use std::ffi::OsString;
+
+use self::{
+    consumer::{Consumer, Work},
+    line::Line,
+    program::Program,
+};
+use super::{
+    interrupt::Interrupt,
+    message::Form,
+    output,
+    remote::{self, Remote, Tenant},
+};
+use crate::{
+    pb::v1::{AckMode, Attach},
+    units::Span,
+};
+
+/// Run a command for each message of a subscription, or print them
+///
+/// The command gets the payload on its standard input. Exit code 0 acknowledges the message, any other sends it back as
+/// failed. A message is acknowledged only after its command has succeeded, and may come more than once. Without a command
+/// messages are printed, and acknowledged once they are.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The subscription
+    name: String,
+
+    /// What to run for each message
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+
+    /// Commands that run at the same time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    jobs: u32,
+
+    /// Messages that are delivered and not settled, at most 100000 [default: as many as --jobs; 100 without a command]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    max_outstanding: Option<u32>,
+
+    /// End after so many messages were settled, one way or the other
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// Kill a command that takes longer, as in 90s or 1h; its message is sent back as failed [default: no limit]
+    #[arg(long, value_name = "DURATION", requires = "command")]
+    timeout: Option<Span>,
+
+    /// Names this consumer, in stats and with dead letters [default: made up by the broker]
+    #[arg(long, value_name = "ID")]
+    consumer_id: Option<String>,
+
+    /// How to print a message, without a command
+    #[arg(long, value_enum, default_value = "text", conflicts_with = "command")]
+    format: Form,
+
+    #[command(flatten)]
+    tenant: Tenant,
+
+    #[command(flatten)]
+    remote: Remote,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tilde consume mails -- ./send-mail
+  tilde consume images --jobs 4 --timeout 5m -- sh -c 'convert - \"out/$TILDE_SEQUENCE.png\"'
+  tilde consume mails --count 10 --format json
+
+In the command's environment (empty if the message has none):
+  TILDE_TOPIC  TILDE_SEQUENCE  TILDE_ATTEMPT  TILDE_MESSAGE_ID  TILDE_ORDERING_KEY  TILDE_CONTENT_TYPE
+  TILDE_ATTRIBUTE_<NAME>, a variable an attribute: `ce-type` is TILDE_ATTRIBUTE_CE_TYPE
+
+Ctrl-C or SIGTERM: takes nothing more, waits for the commands that run, and settles them. A second time: \
+kills them and gives their messages back, which counts no attempt.";
+
+/// What is delivered ahead where nothing but printing is to be done.
+const PRINTED_AHEAD: u32 = 100;
+
+/// Runs it.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    remote::run(async {
+        let interrupt = Interrupt::listen_patiently(1)?;
+        let line = Line::new(args.remote.clone(), args.attach());
+        Consumer::new(args.work(), line, args.window(), args.count).run(interrupt).await
+    })
+}
+
+impl Args {
+    fn work(&self) -> Work {
+        match self.command.is_empty() {
+            true => Work::Print(self.format, output::stdout()),
+            false => Work::Run(Program::new(self.command.clone(), self.timeout), self.jobs as usize),
+        }
+    }
+
+    fn window(&self) -> u32 {
+        let ahead = if self.command.is_empty() { PRINTED_AHEAD } else { self.jobs };
+        self.max_outstanding.unwrap_or(ahead)
+    }
+
+    /// How every stream begins, but for its window.
+    fn attach(&self) -> Attach {
+        Attach {
+            subscription: self.name.clone(),
+            consumer_id: self.consumer_id.clone().unwrap_or_default(),
+            ack_mode: AckMode::Explicit.into(),
+            namespace: self.tenant.namespace.clone(),
+            ..Attach::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parsed(words: &[&str]) -> Result<Args, clap::Error> {
+        Line::try_parse_from([&["tilde"], words].concat()).map(|line| line.args)
+    }
+
+    #[test]
+    fn the_window_is_what_can_be_worked_on() {
+        let window = |words: &[&str]| parsed(words).unwrap().window();
+        assert_eq!(window(&["s"]), 100);
+        assert_eq!(window(&["s", "--", "cat", "--jobs"]), 1);
+        assert_eq!(window(&["s", "--jobs", "4", "--", "cat"]), 4);
+        assert_eq!(window(&["s", "--jobs", "4", "--max-outstanding", "8", "--", "cat"]), 8);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for bad in [
+            &["s", "cat"][..],
+            &["s", "--jobs", "0", "--", "cat"],
+            &["s", "--count", "0"],
+            &["s", "--timeout", "1s"],
+            &["s", "--format", "raw", "--", "cat"],
+        ] {
+            assert!(parsed(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `tilde subscription explain`.
+
+use serde::Serialize;
+
+use super::{
+    describe::word,
+    home::{Home, Name, Print},
+};
+use crate::{
+    apps::{
+        message,
+        output::{self, Format},
+    },
+    pb::v1::{ExplainDeliveryRequest, ExplainDeliveryResponse},
+};
+
+/// Say where one message stands with the subscription, and why
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    name: Name,
+
+    /// The message
+    sequence: u64,
+
+    #[command(flatten)]
+    print: Print,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tilde subscription explain mails 1042";
+
+/// Runs it.
+pub async fn run(args: &Args, home: &Home) -> anyhow::Result<()> {
+    let (name, sequence) = (args.name.name.clone(), args.sequence);
+    let request = ExplainDeliveryRequest { name, namespace: home.namespace(), sequence };
+    let answer = home.subscriptions().await?.explain_delivery(request).await;
+    let answer = answer.map_err(|status| home.failure(status))?.into_inner();
+    let object = Object::new(&answer);
+    match args.print.format {
+        Format::Json => output::json(&object)?,
+        Format::Text => output::fields(&object.fields())?,
+    }
+    Ok(())
+}
+
+/// Where it stands, with the names of the contract. What there is not is left out.
+#[derive(Serialize)]
+struct Object<'a> {
+    standing: String,
+    explanation: &'a str,
+    attempts: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    consumer_id: &'a str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    next_time: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    last_reason: &'a str,
+}
+
+impl<'a> Object<'a> {
+    fn new(answer: &'a ExplainDeliveryResponse) -> Self {
+        Object {
+            standing: word(answer.standing().as_str_name(), "STANDING_"),
+            explanation: &answer.explanation,
+            attempts: answer.attempts,
+            consumer_id: &answer.consumer_id,
+            next_time: output::time(answer.next_time.as_ref()),
+            last_reason: &answer.last_reason,
+        }
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        let all = [
+            ("standing", self.standing.clone()),
+            ("explanation", message::on_its_line(self.explanation)),
+            ("attempts", self.attempts.to_string()),
+            ("consumer", message::on_its_line(self.consumer_id)),
+            ("next time", self.next_time.clone()),
+            ("last reason", message::on_its_line(self.last_reason)),
+        ];
+        all.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pb::v1::explain_delivery_response::Standing;
+
+    #[test]
+    fn what_there_is_not_is_left_out() {
+        let dead = ExplainDeliveryResponse {
+            standing: Standing::DeadLettered.into(),
+            explanation: "why".into(),
+            attempts: 2,
+            last_reason: "exit\ncode".into(),
+            ..Default::default()
+        };
+        let fields = Object::new(&dead).fields();
+        let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["standing", "explanation", "attempts", "last reason"]);
+        assert_eq!((fields[0].1.as_str(), fields[3].1.as_str()), ("dead-lettered", "exit\\ncode"));
+    }
+}
