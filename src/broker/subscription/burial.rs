@@ -1,12 +1,12 @@
 //! Giving a message up: it is put to the dead letters, and settled then. A crash in between leaves it in both places, and
 //! the second time it is the same dead letter, by its id.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
-use super::{hub::Hub, ledger::Death};
+use super::{hub::Hub, ledger::Death, letter};
 use crate::{
     engine::{Batch, Query},
-    model::{Durability, Message, Reason, Records, Result, Subscription, Topic},
+    model::{Durability, Message, Reason, Records, Result, Subscription},
 };
 
 /// Bytes that a dead letter may have beyond what a message may: for what is said of it.
@@ -44,7 +44,10 @@ impl Hub {
         if specification.dead_letters.drop {
             return Ok(());
         }
-        let patterns = Arc::new(specification.pattern_set());
+        let patterns = match death.is_letter {
+            true => letter::patterns(specification),
+            false => Arc::new(specification.pattern_set()),
+        };
         let page = self.place.log.read(Query {
             from: death.sequence,
             through: death.sequence,
@@ -61,47 +64,16 @@ impl Hub {
         let Some(message) = record.as_ref().and_then(Message::decode) else { return Ok(()) };
         let mut batch = Batch::new(Durability::Synced.min(self.shared.engine.strongest()));
         let most = self.shared.config.message_bytes + BEYOND;
-        let letter = dead_letter(message, death, specification)?;
-        if batch.push(&letter, most, None).is_err() {
+        let dead = letter::write(message, death, specification)?;
+        if batch.push(&dead, most, None).is_err() {
             // Its own attributes leave no room for what is said of it, and there is nothing else to leave out.
-            let own = |key: &str| key.starts_with(PREFIX);
-            let attributes = letter.attributes.into_iter().filter(|(key, _)| own(key)).collect();
-            batch.push(&Message { attributes, ..letter }, most, None)?;
+            let own = |key: &str| key.starts_with(letter::PREFIX);
+            let attributes = dead.attributes.into_iter().filter(|(key, _)| own(key)).collect();
+            batch.push(&Message { attributes, ..dead }, most, None)?;
         }
         match self.place.log.append(batch).await?.iter().next() {
             Some(Err(error)) if error.reason() != Reason::MessageIdReused => Err(error),
             _ => Ok(()),
         }
     }
-}
-
-/// What the broker says of a dead letter begins so.
-const PREFIX: &str = "tilde-";
-
-fn dead_letter<'a>(message: Message<'a>, death: &Death, specification: &Subscription) -> Result<Message<'a>> {
-    let mut letter = Message {
-        topic: Topic::parse(specification.dead_letter_topic())?,
-        message_id: Cow::Owned(letter_id(specification, death)),
-        // It stays as long as the log keeps it.
-        expire_time: None,
-        ..message.clone()
-    };
-    let said = [
-        ("subscription", specification.name.as_str().to_owned()),
-        ("topic", message.topic.as_str().to_owned()),
-        ("sequence", death.sequence.to_string()),
-        ("attempts", death.attempts.to_string()),
-        ("consumer", death.failure.consumer.to_string()),
-        ("reason", death.failure.reason.clone()),
-    ];
-    for (what, value) in said {
-        letter.attributes.insert(Cow::Owned(format!("{PREFIX}{what}")), Cow::Owned(value));
-    }
-    Ok(letter)
-}
-
-/// The same for the same message of the same subscription, and within what an id may have.
-fn letter_id(specification: &Subscription, death: &Death) -> String {
-    let name: String = specification.name.as_str().chars().take(50).collect();
-    format!("{name}/{}", death.sequence)
 }

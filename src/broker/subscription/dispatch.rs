@@ -9,10 +9,11 @@ use tokio::time::Instant;
 use super::{
     hub::{Found, Hub, Inner},
     ledger::Span,
+    letter,
 };
 use crate::{
     engine::{Page, Query},
-    model::{AckId, DeliveryOrder, Record, Records, Result, Sequence, Verdict, record::Part},
+    model::{AckId, DeliveryOrder, PatternSet, Record, Records, Result, Verdict, record::Part},
 };
 
 /// Messages handed out at a time, at most; and to one consumer while others wait.
@@ -168,11 +169,12 @@ impl Hub {
 
     /// Reads from memory.
     fn read(&self, inner: &Inner, span: Span) -> Option<Page> {
-        let edge = inner.edge.as_ref();
+        // Dead letters lie in another topic, and were asked for by sequence.
+        let edge = inner.edge.as_ref().filter(|_| !span.is_letter);
         self.place.log.tail().read(&Query {
             from: span.from,
             through: span.through,
-            patterns: &inner.patterns,
+            patterns: &inner.patterns_of(&span),
             guide: edge.map(|edge| &edge.seat as _),
             filter: edge.and_then(|edge| edge.filter.as_ref()).map(|filter| &filter.shared),
             max_messages: READ_MESSAGES,
@@ -184,8 +186,9 @@ impl Hub {
     /// Reads from the log, on a task, and wakes whoever is in line then.
     fn read_log(self: &Arc<Self>, inner: &mut Inner, span: Span) {
         inner.is_reading = true;
-        let (hub, generation, patterns) = (self.clone(), inner.generation, inner.patterns.clone());
-        let filter = inner.edge.as_ref().and_then(|edge| edge.filter.as_ref()).map(|filter| filter.alone.clone());
+        let (hub, generation, patterns) = (self.clone(), inner.generation, inner.patterns_of(&span));
+        let edge = inner.edge.as_ref().filter(|_| !span.is_letter);
+        let filter = edge.and_then(|edge| edge.filter.as_ref()).map(|filter| filter.alone.clone());
         let now = self.shared.clock.now();
         self.place.runtime.spawn(async move {
             let Span { from, through, .. } = span;
@@ -228,7 +231,7 @@ impl Inner {
     fn catch_up(&mut self) {
         use crate::broker::router::Call;
         if self.found.is_empty() {
-            self.ledger.passed(Sequence::ZERO, self.behind, false);
+            self.ledger.passed(self.behind);
         }
         let Some(edge) = &self.edge else { return };
         let next = match edge.seat.answer() {
@@ -237,7 +240,7 @@ impl Inner {
             Call::Parked(routed) => routed.next(),
         };
         self.behind = self.behind.max(next);
-        self.ledger.passed(Sequence::ZERO, next, false);
+        self.ledger.passed(next);
     }
 
     /// What was read is to be handed out.
@@ -246,6 +249,7 @@ impl Inner {
             let wanted = Records::new(run).map_while(Result::ok).filter(|record| self.ledger.wants(record.sequence()));
             let wanted: Vec<_> = wanted.map(|record| (record.sequence(), run.slice_ref(record.framed()))).collect();
             for (sequence, record) in wanted {
+                let record = if span.is_letter { letter::restore(&record) } else { record };
                 if span.again {
                     self.ledger.found(sequence);
                 }
@@ -257,8 +261,16 @@ impl Inner {
             self.consumers.values_mut().for_each(|consumer| consumer.gap = Some(gap));
         }
         match span.again {
-            true => self.ledger.passed(span.from, page.next.min(span.through.next()), true),
+            true => self.ledger.passed_again(&span, page.next.min(span.through.next())),
             false => self.behind = self.behind.max(page.next),
+        }
+    }
+
+    /// What topics a span is read of.
+    fn patterns_of(&self, span: &Span) -> Arc<PatternSet> {
+        match span.is_letter {
+            true => letter::patterns(&self.specification),
+            false => self.patterns.clone(),
         }
     }
 

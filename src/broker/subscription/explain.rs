@@ -9,12 +9,13 @@ use tokio::time::Instant;
 use super::{
     hub::Hub,
     ledger::{Failure, Standing as Open},
+    letter,
 };
 use crate::{
     broker::{Broker, filters},
     engine::Query,
     model::{
-        Filter, NamespaceName, Pattern, PatternSet, Records, Result, Sequence, Subscription, SubscriptionName,
+        Filter, Message, NamespaceName, Pattern, PatternSet, Records, Result, Sequence, Subscription, SubscriptionName,
         Timestamp,
     },
 };
@@ -83,15 +84,12 @@ impl Hub {
         }
         let bounds = self.place.log.bounds();
         let specification = self.specification();
-        let name = &specification.name;
         if sequence > bounds.end || sequence == Sequence::ZERO {
             let sentence = format!("there is no message {sequence}: the last one has {}", bounds.end);
             return Ok(Explanation::new(Standing::NotFound, sentence));
         }
         if let Some(letter) = self.dead_letter_of(&specification, sequence).await? {
-            let topic = specification.dead_letter_topic();
-            let sentence = format!("subscription {name} gave it up: it lies in {topic} as message {letter}");
-            return Ok(Explanation::new(Standing::DeadLettered, sentence));
+            return Ok(self.explain_letter(&letter, &specification));
         }
         let (read, is_skipped) = {
             let inner = self.lock();
@@ -105,8 +103,10 @@ impl Hub {
             return Ok(Explanation::new(Standing::NotFound, sentence));
         };
         if !self.matches(&specification, sequence).await? {
-            let sentence =
-                format!("its topic {:?} or its attributes are not what subscription {name} asks for", stored.topic());
+            let sentence = format!(
+                "its topic {:?}, or what it says besides, is not what the subscription asks for",
+                stored.topic()
+            );
             return Ok(Explanation::new(Standing::NotMatched, sentence));
         }
         let expired = stored.expire_time().filter(|time| *time <= self.shared.clock.now());
@@ -162,15 +162,44 @@ impl Hub {
         Some(Explanation { standing, sentence, attempts, consumer, next_time, last_reason })
     }
 
-    /// The dead letter that this subscription left of a message, if it is kept.
-    async fn dead_letter_of(&self, specification: &Subscription, sequence: Sequence) -> Result<Option<Sequence>> {
+    /// What a dead letter says of the message that it was.
+    fn explain_letter(&self, letter: &Stored, specification: &Subscription) -> Explanation {
+        let (at, name, topic) = (letter.sequence(), &specification.name, specification.dead_letter_topic());
+        if let Some(open) = self.explain_open(at) {
+            let sentence = format!("it was sent back from the dead letters as message {at}: {}", open.sentence);
+            return Explanation { sentence, ..open };
+        }
+        let message = letter.message();
+        let said = |key: &str| message.as_ref()?.attributes.get(key).map(|text| text.to_string());
+        let (standing, sentence) = match self.lock().ledger.is_redriven(at) {
+            true => {
+                (Standing::Acked, format!("it was sent back from the dead letters as message {at}, and was settled"))
+            }
+            false => {
+                (Standing::DeadLettered, format!("subscription {name} gave it up: it lies in {topic} as message {at}"))
+            }
+        };
+        Explanation {
+            attempts: said(letter::ATTEMPTS).and_then(|text| text.parse().ok()).unwrap_or_default(),
+            consumer: said(letter::CONSUMER).map(Into::into),
+            last_reason: said(letter::REASON),
+            ..Explanation::new(standing, sentence)
+        }
+    }
+
+    /// The newest dead letter that this subscription left of a message, if one is kept.
+    async fn dead_letter_of(&self, specification: &Subscription, sequence: Sequence) -> Result<Option<Stored>> {
         let quoted = serde_json::Value::from(specification.name.as_str());
-        let text = format!(
-            "attributes[\"tilde-sequence\"] == \"{sequence}\" && attributes[\"tilde-subscription\"] == {quoted}"
-        );
-        let topic = specification.dead_letter_topic();
-        let found = self.first_of(Pattern::Exact(topic.into()), Filter::parse(&text)?, sequence.next(), Sequence::MAX);
-        Ok(found.await?.map(|stored| stored.sequence()))
+        let (own, its) = (letter::SUBSCRIPTION, letter::SEQUENCE);
+        let text = format!("attributes[\"{its}\"] == \"{sequence}\" && attributes[\"{own}\"] == {quoted}");
+        let (patterns, filter) = (letter::patterns(specification), Filter::parse(&text)?);
+        let (mut newest, mut from) = (None, sequence.next());
+        // There is another for each time that it was sent back and given up again.
+        while let Some(found) = self.search(PatternSet::clone(&patterns), filter.clone(), from, Sequence::MAX).await? {
+            from = found.sequence().next();
+            newest = Some(found);
+        }
+        Ok(newest)
     }
 
     /// Whether the subscription asks for a message.
@@ -183,16 +212,6 @@ impl Hub {
     async fn stored(&self, sequence: Sequence) -> Result<Option<Stored>> {
         let everything = PatternSet::new(vec![Pattern::Prefix("".into()), Pattern::Prefix("$".into())]);
         self.search(everything, None, sequence, sequence).await
-    }
-
-    async fn first_of(
-        &self,
-        pattern: Pattern,
-        filter: Option<Filter>,
-        from: Sequence,
-        through: Sequence,
-    ) -> Result<Option<Stored>> {
-        self.search(PatternSet::new(vec![pattern]), filter, from, through).await
     }
 
     /// How long ago the first message was published that the subscription asks for, from there on.
@@ -246,6 +265,10 @@ impl Stored {
 
     fn sequence(&self) -> Sequence {
         Records::new(&self.record).next().and_then(Result::ok).map_or(Sequence::ZERO, |record| record.sequence())
+    }
+
+    fn message(&self) -> Option<Message<'_>> {
+        Message::decode(&Records::new(&self.record).next()?.ok()?)
     }
 
     fn publish_time(&self) -> Option<Timestamp> {

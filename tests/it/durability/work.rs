@@ -94,7 +94,7 @@ async fn work(broker: &Tilde, confirm: bool, book: Arc<Mutex<Book>>) -> Status {
 async fn publish(broker: &Tilde) {
     let mut client = BrokerClient::new(client::connect(&broker.url).await.unwrap());
     for _ in 0..MESSAGES / 1_000 {
-        let requests = (0..1_000).map(|n| message("jobs/a", &n.to_string())).collect();
+        let requests = (0..1_000).map(|n| message("jobs/a", n.to_string())).collect();
         client.batch_publish(BatchPublishRequest { requests, atomic: false }).await.unwrap();
     }
 }

@@ -2,20 +2,25 @@
 //! again.
 //!
 //! Version 1 of the form: its number in a byte; then varints: `read`, the counts, how many ranges were passed over, the two
-//! ends of each, and runs of what is open: the distance from the end of the run before (of the first, from zero), how many sequences one after the other, failed attempts, and
+//! ends of each, how many dead letters were sent back, the distance of each from the one before, and runs of what is open: the distance from the end of the run before (of the first, from zero), how many sequences one after the other, failed attempts, and
 //! a kind, whose back-off has its end in milliseconds of wall time.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
 use super::{
-    Counts, Entry, Ledger, Rules, Standing, retry,
+    Counts, Entry, LETTERS, Ledger, Rules, Standing, retry,
     skipped::{RANGES, Skipped},
 };
 use crate::model::{DeliveryOrder, Sequence, Timestamp, wire};
 
 const VERSION: u8 = 1;
+/// Of a kind: it is a dead letter that was sent back.
+const LETTER: u64 = 4;
 
 /// What becomes of an open message when the broker starts again.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,6 +46,12 @@ impl Ledger {
         for end in ranges.flat_map(|(first, end)| [first, end]) {
             wire::put_varint(&mut bytes, end.0);
         }
+        wire::put_varint(&mut bytes, self.letters.len() as u64);
+        let mut before = 0;
+        for letter in &self.letters {
+            wire::put_varint(&mut bytes, letter.0 - before);
+            before = letter.0;
+        }
         let mut runs = Runs { bytes, end: 0, run: None };
         for (sequence, entry) in &self.open {
             let kind = match entry.standing {
@@ -48,7 +59,7 @@ impl Ledger {
                 Standing::BackingOff { until } => Kind::BackingOff(millis(wall.plus(until - now))),
                 Standing::Dying => Kind::Dying,
             };
-            runs.add(sequence.0, entry.attempts, kind);
+            runs.add(Run { first: sequence.0, count: 1, attempts: entry.attempts, kind, is_letter: entry.is_letter });
         }
         runs.finish()
     }
@@ -64,6 +75,7 @@ impl Ledger {
         let counts = Counts { acked, redelivered, dead_lettered, expired, removed };
         let mut ledger = Ledger { counts, ..Ledger::new(rules, Sequence(read), lease) };
         ledger.skipped = skipped(&mut bytes)?;
+        ledger.letters = letters(&mut bytes)?;
         ledger.open = open(bytes, wall, now)?;
         for (sequence, entry) in &mut ledger.open {
             if retry::is_over(&ledger.rules.retry, entry.attempts) {
@@ -96,6 +108,17 @@ fn skipped(bytes: &mut &[u8]) -> Option<Skipped> {
     Some(skipped)
 }
 
+fn letters(bytes: &mut &[u8]) -> Option<BTreeSet<Sequence>> {
+    let count = wire::take_varint(bytes).filter(|count| *count <= LETTERS as u64)?;
+    let mut last = 0u64;
+    (0..count)
+        .map(|_| {
+            last = last.checked_add(wire::take_varint(bytes)?)?;
+            Some(Sequence(last))
+        })
+        .collect()
+}
+
 fn open(mut bytes: &[u8], wall: Timestamp, now: Instant) -> Option<BTreeMap<Sequence, Entry>> {
     let mut open = BTreeMap::new();
     let mut end = 0u64;
@@ -107,7 +130,8 @@ fn open(mut bytes: &[u8], wall: Timestamp, now: Instant) -> Option<BTreeMap<Sequ
             return None;
         }
         let attempts = u32::try_from(wire::take_varint(&mut bytes)?).ok()?;
-        let standing = match wire::take_varint(&mut bytes)? {
+        let kind = wire::take_varint(&mut bytes)?;
+        let standing = match kind & !LETTER {
             0 => Standing::Ready,
             1 => {
                 let until = wire::take_varint(&mut bytes)?;
@@ -116,7 +140,7 @@ fn open(mut bytes: &[u8], wall: Timestamp, now: Instant) -> Option<BTreeMap<Sequ
             2 => Standing::Dying,
             _ => return None,
         };
-        let entry = Entry { attempts, lease: 0, standing, key: None, failure: None };
+        let entry = Entry { attempts, standing, is_letter: kind & LETTER != 0, ..Entry::ready() };
         open.extend((first..end).map(|sequence| (Sequence(sequence), entry.clone())));
     }
     Some(open)
@@ -135,28 +159,36 @@ struct Run {
     count: u64,
     attempts: u32,
     kind: Kind,
+    is_letter: bool,
+}
+
+impl Run {
+    /// Whether the next sequence can be a part of it.
+    fn takes(&self, next: &Run) -> bool {
+        let alike = (self.attempts, self.kind, self.is_letter) == (next.attempts, next.kind, next.is_letter);
+        alike && self.first + self.count == next.first
+    }
 }
 
 impl Runs {
-    fn add(&mut self, sequence: u64, attempts: u32, kind: Kind) {
+    fn add(&mut self, next: Run) {
         match &mut self.run {
-            Some(run) if run.first + run.count == sequence && run.attempts == attempts && run.kind == kind => {
-                run.count += 1;
-            }
+            Some(run) if run.takes(&next) => run.count += 1,
             _ => {
                 self.write();
-                self.run = Some(Run { first: sequence, count: 1, attempts, kind });
+                self.run = Some(next);
             }
         }
     }
 
     fn write(&mut self) {
-        let Some(Run { first, count, attempts, kind }) = self.run.take() else { return };
+        let Some(Run { first, count, attempts, kind, is_letter }) = self.run.take() else { return };
         let (number, until) = match kind {
             Kind::Ready => (0, None),
             Kind::BackingOff(until) => (1, Some(until)),
             Kind::Dying => (2, None),
         };
+        let number = if is_letter { number | LETTER } else { number };
         for number in [first - self.end, count, attempts.into(), number].into_iter().chain(until) {
             wire::put_varint(&mut self.bytes, number);
         }

@@ -27,6 +27,8 @@ use crate::model::{DeliveryOrder, Reason, RetryPolicy, Sequence, Verdict};
 /// So many messages are open at the most: leased, waiting for another attempt, or for their key. At the bound nothing
 /// further is read.
 pub const OPEN: usize = 100_000;
+/// So many dead letters that were sent back are remembered, as long as they are kept.
+pub const LETTERS: usize = 100_000;
 
 /// By what rules.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +58,8 @@ pub struct Ledger {
     // Those that are to be given up, and nobody was told of yet.
     dying: Vec<Sequence>,
     keys: Keys,
+    // Dead letters that were sent back, whatever became of them.
+    letters: BTreeSet<Sequence>,
     breaker: Breaker,
     skipped: Skipped,
     outstanding: u32,
@@ -88,6 +92,8 @@ struct Entry {
     lease: u32,
     standing: Standing,
     key: Option<Arc<[u8]>>,
+    /// It is a dead letter that was sent back: it lies in another topic.
+    is_letter: bool,
     /// Why the last attempt failed, and whose it was.
     failure: Option<Box<Failure>>,
 }
@@ -135,6 +141,8 @@ pub struct Span {
     pub through: Sequence,
     /// It was read before: what is open of it may be gone from the log by now.
     pub again: bool,
+    /// It is a dead letter that was sent back.
+    pub is_letter: bool,
 }
 
 /// A message that may be handed to a consumer.
@@ -155,6 +163,8 @@ pub struct Death {
     pub sequence: Sequence,
     /// Attempts that failed.
     pub attempts: u32,
+    /// It was one before, and was sent back.
+    pub is_letter: bool,
     /// Why the last one did.
     pub failure: Failure,
 }
@@ -200,6 +210,7 @@ impl Ledger {
             backoffs: BTreeSet::new(),
             dying: Vec::new(),
             keys: Keys::default(),
+            letters: BTreeSet::new(),
             breaker: Breaker::default(),
             outstanding: 0,
             lease,
@@ -262,11 +273,12 @@ impl Ledger {
     /// at the bound of what may be open.
     pub fn span(&self, most: u64) -> Option<Span> {
         if let Some(&from) = self.wanted.first() {
-            let last = self.wanted.range(..from.plus(most)).next_back().copied().unwrap_or(from);
-            return Some(Span { from, through: last, again: true });
+            let is_letter = self.is_letter(from);
+            let last = self.wanted.range(..from.plus(most)).next_back().copied().filter(|_| !is_letter);
+            return Some(Span { from, through: last.unwrap_or(from), again: true, is_letter });
         }
         let is_full = self.open.len() >= OPEN;
-        (!is_full).then_some(Span { from: self.read, through: Sequence::MAX, again: false })
+        (!is_full).then_some(Span { from: self.read, through: Sequence::MAX, again: false, is_letter: false })
     }
 
     /// Whether a message that lies in the log is to be handed out, as far as can be told before it is.
@@ -274,18 +286,44 @@ impl Ledger {
         sequence >= self.read || self.wanted.contains(&sequence)
     }
 
-    /// Of what was read up to `next`, everything was offered: what is missing of what is open is gone from the log. With
-    /// `again`, `from` on.
-    pub fn passed(&mut self, from: Sequence, next: Sequence, again: bool) {
-        if !again {
-            self.read = self.read.max(next);
-        } else {
-            let gone: Vec<_> = self.wanted.range(from..next).copied().collect();
-            for sequence in gone {
-                self.counts.expired += 1;
-                self.close(sequence);
-            }
+    /// Of what is new, everything before `next` was looked at.
+    pub fn passed(&mut self, next: Sequence) {
+        self.read = self.read.max(next);
+    }
+
+    /// A span of what comes again was read up to `next`: what is still wanted of it is gone from the log.
+    pub fn passed_again(&mut self, span: &Span, next: Sequence) {
+        let gone = self.wanted.range(span.from..next.max(span.from)).copied();
+        let gone: Vec<_> = gone.filter(|sequence| self.is_letter(*sequence) == span.is_letter).collect();
+        for sequence in gone {
+            self.counts.expired += 1;
+            self.close(sequence);
         }
+    }
+
+    /// Sends a dead letter back: it is handed out as if it were new. Not if it was sent back before, or too much is open.
+    pub fn redrive(&mut self, letter: Sequence) -> bool {
+        if self.open.len() >= OPEN || self.letters.len() >= LETTERS || !self.letters.insert(letter) {
+            return false;
+        }
+        let entry = Entry { is_letter: true, ..Entry::ready() };
+        self.open.insert(letter, entry);
+        self.wanted.insert(letter);
+        true
+    }
+
+    /// Whether a dead letter was sent back.
+    pub fn is_redriven(&self, letter: Sequence) -> bool {
+        self.letters.contains(&letter)
+    }
+
+    /// Dead letters before `first` are gone: they need not be remembered.
+    pub fn forget_letters(&mut self, first: Sequence) {
+        self.letters = self.letters.split_off(&first);
+    }
+
+    fn is_letter(&self, sequence: Sequence) -> bool {
+        self.open.get(&sequence).is_some_and(|entry| entry.is_letter)
     }
 
     /// A message was found in the log, and stays open until it is settled. Only for those that must be told from what is
@@ -322,10 +360,9 @@ impl Ledger {
 
     /// Makes a message open if it is new, and answers whether it may be leased now.
     fn admit(&mut self, sequence: Sequence, key: &[u8]) -> bool {
-        if sequence >= self.read {
+        if sequence >= self.read && !self.open.contains_key(&sequence) {
             self.read = sequence.next();
-            let entry = Entry { attempts: 0, lease: 0, standing: Standing::Ready, key: None, failure: None };
-            self.open.insert(sequence, entry);
+            self.open.insert(sequence, Entry::ready());
         }
         let Some(entry) = self.open.get_mut(&sequence) else { return false };
         if self.rules.order == DeliveryOrder::Key && !key.is_empty() && entry.key.is_none() {
@@ -443,7 +480,7 @@ impl Ledger {
         let death = |sequence: Sequence| {
             let entry = self.open.get(&sequence)?;
             let failure = entry.failure.as_deref().cloned().unwrap_or_else(unknown);
-            Some(Death { sequence, attempts: entry.attempts, failure })
+            Some(Death { sequence, attempts: entry.attempts, is_letter: entry.is_letter, failure })
         };
         std::mem::take(&mut self.dying).into_iter().filter_map(death).collect()
     }
@@ -475,14 +512,16 @@ impl Ledger {
 
     /// Goes to another position: everything before it counts as settled, and nothing from there on. Leases end.
     pub fn seek(&mut self, to: Sequence) {
-        for &sequence in self.open.keys() {
+        for (&sequence, _) in self.open.iter().filter(|(_, entry)| !entry.is_letter) {
             self.skipped.add(sequence, sequence.next());
         }
         self.skipped.add(self.read, to);
         self.skipped.cut(to);
         let fresh = Ledger::new(self.rules.clone(), to, self.lease);
+        // What was sent back and not settled may be sent back again.
+        let letters = self.letters.iter().copied().filter(|letter| !self.open.contains_key(letter)).collect();
         let (counts, skipped) = (self.counts, std::mem::take(&mut self.skipped));
-        *self = Ledger { counts, skipped, ..fresh };
+        *self = Ledger { counts, skipped, letters, ..fresh };
     }
 
     /// Whether a message was passed over: it came before the subscription, or a seek or a purge left it out.
@@ -555,6 +594,13 @@ impl Ledger {
             entry.standing = Standing::Ready;
             self.wanted.insert(next);
         }
+    }
+}
+
+impl Entry {
+    /// One that nobody has had yet.
+    fn ready() -> Self {
+        Entry { attempts: 0, lease: 0, standing: Standing::Ready, key: None, is_letter: false, failure: None }
     }
 }
 

@@ -11,7 +11,7 @@ use super::convert::{self, PageRequest};
 use crate::{
     broker::{
         Broker, Described,
-        subscription::{Explanation, Standing},
+        subscription::{Explanation, Redrive, Standing},
     },
     model::{
         Error, NamespaceName, Result, Sequence, Subscription, SubscriptionName, SubscriptionState, SubscriptionStats,
@@ -133,9 +133,18 @@ impl subscriptions_server::Subscriptions for SubscriptionsService {
 
     async fn redrive_dead_letters(
         &self,
-        _: Request<pb::RedriveDeadLettersRequest>,
+        request: Request<pb::RedriveDeadLettersRequest>,
     ) -> Result<Response<pb::RedriveDeadLettersResponse>, Status> {
-        Err(Status::unimplemented("this broker cannot send dead letters back yet: publish them again"))
+        let request = request.into_inner();
+        let (namespace, name) = target(&request.namespace, &request.name)?;
+        let redrive = Redrive {
+            filter: request.filter,
+            most: Some(request.max_messages).filter(|most| *most > 0),
+            rate: Some(request.messages_per_second).filter(|rate| *rate != 0.0),
+            dry_run: request.dry_run,
+        };
+        let redriven_messages = self.0.redrive(&namespace, &name, redrive).await?;
+        Ok(Response::new(pb::RedriveDeadLettersResponse { redriven_messages }))
     }
 
     async fn explain_delivery(
