@@ -323,7 +323,7 @@ impl Broker {
             return namespaces::not_found(namespace);
         }
         let message = format!(
-            "there is no subscription {name} in namespace {namespace}: create it first, with CreateSubscription"
+            "there is no subscription {name} in namespace {namespace}: create it first, with `tilde subscription create {name} PATTERN`"
         );
         Error::new(Reason::SubscriptionNotFound, message).field("name")
     }
