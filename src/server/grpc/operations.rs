@@ -15,8 +15,16 @@ use crate::{
 };
 
 /// What a client may rely on beyond the first contract, so that it need not guess from versions.
-const FEATURES: [&str; 7] =
-    ["atomic_batches", "deduplication", "expected_last_sequence", "filters", "message_ttl", "publish_stream", "purge"];
+const FEATURES: [&str; 8] = [
+    "atomic_batches",
+    "deduplication",
+    "expected_last_sequence",
+    "filters",
+    "message_ttl",
+    "publish_stream",
+    "purge",
+    "subscriptions",
+];
 
 /// The longest that a drain may take: whoever asks for more has mistaken the unit.
 const GRACE_MAX: Duration = Duration::from_secs(3600);
