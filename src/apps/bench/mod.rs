@@ -4,6 +4,7 @@
 //! The subcommands first, then what they share. `tests/bench` uses parts of it as well.
 
 pub mod call_rate;
+pub mod consume;
 pub mod fanout;
 pub mod latency;
 pub mod publish;
@@ -18,6 +19,7 @@ pub mod feed;
 pub mod frames;
 pub mod latencies;
 pub mod schedule;
+pub mod store;
 pub mod through;
 pub mod timed;
 pub mod window;
@@ -55,6 +57,7 @@ pub struct Args {
 enum Bench {
     Publish(publish::Args),
     CallRate(call_rate::Args),
+    Consume(consume::Args),
     Fanout(fanout::Args),
     Latency(latency::Args),
     Replay(replay::Args),
@@ -66,6 +69,7 @@ Examples:
   tilde bench publish --streams 8 --size 1KiB --for 10s
   tilde bench publish --client                        the same through the Rust client
   tilde bench call-rate --connections 1 --in-flight 1
+  tilde bench consume --consumers 10                  1 M stored messages, each settled by itself
   tilde bench fanout --subscribers 1000 --connections 8
   tilde bench latency --rate 5000 --subscribers 10
   tilde bench replay --messages 1000000";
@@ -92,6 +96,7 @@ async fn measure(bench: Bench, target: Target) -> anyhow::Result<()> {
     match bench {
         Bench::Publish(args) => publish::run(args, target).await,
         Bench::CallRate(args) => call_rate::run(args, target).await,
+        Bench::Consume(args) => consume::run(args, target).await,
         Bench::Fanout(args) => fanout::run(args, target).await,
         Bench::Latency(args) => latency::run(args, target).await,
         Bench::Replay(args) => replay::run(args, target).await,

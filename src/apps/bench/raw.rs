@@ -47,6 +47,11 @@ pub mod path {
         PathAndQuery::from_static("/tilde.v1.Broker/Subscribe")
     }
 
+    /// `Consume`.
+    pub fn consume() -> PathAndQuery {
+        PathAndQuery::from_static("/tilde.v1.Broker/Consume")
+    }
+
     /// `Publish`.
     pub fn publish() -> PathAndQuery {
         PathAndQuery::from_static("/tilde.v1.Broker/Publish")

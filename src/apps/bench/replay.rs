@@ -12,16 +12,13 @@ use anyhow::ensure;
 use serde::Serialize;
 
 use super::{
-    feed::Feed,
-    frames::Frames,
     latencies::Gathered,
-    options::{End, Payload, Target},
+    options::{Payload, Target},
     progress::Progress,
     raw::Deliveries,
     report::Report,
-    stream,
+    store, stream,
     usage::Usage,
-    window::Window,
 };
 use crate::pb::v1::{SubscribeRequest, start_position::Preset};
 
@@ -64,15 +61,11 @@ struct Told {
     responses: u64,
 }
 
-/// How messages are stored: in such frames, so many in flight.
-const FRAME: u32 = 100;
-const IN_FLIGHT: u64 = 10_000;
-
 /// Runs it.
 pub async fn run(args: Args, target: Target) -> anyhow::Result<()> {
     let stored = if args.no_store { 0 } else { args.messages };
     if stored > 0 {
-        store(&args, &target).await?;
+        store::fill(&args.topic, args.messages, &args.payload, &target).await?;
     }
     let from = stream::request(&target.tenant.namespace, vec![args.pattern.clone()], Preset::Earliest);
     let request = SubscribeRequest { stop_at_end: true, ..from };
@@ -99,17 +92,4 @@ pub async fn run(args: Args, target: Target) -> anyhow::Result<()> {
     let used = Usage::ask(&target).await? - before;
     let told = Told { pattern: args.pattern, stored, bytes, responses };
     Report::new("replay", told, messages, took, &latencies.lock(), used).print()
-}
-
-async fn store(args: &Args, target: &Target) -> anyhow::Result<()> {
-    let frames = Arc::new(Frames::new(std::slice::from_ref(&args.topic), &args.payload));
-    let window = Window::new(IN_FLIGHT, FRAME, End::Count(args.messages), Arc::default(), None);
-    let (namespace, durability) = (&target.tenant.namespace, args.payload.durability.wire().into());
-    let mut feed = Feed::open(target.connect().await?, frames, namespace, durability, IN_FLIGHT, window).await?;
-    let (answers, count) = (Gathered::default(), Arc::new(AtomicU64::new(0)));
-    let _progress = Progress::show(count.clone(), Some(args.messages));
-    while let Some(answered) = feed.next(&answers).await? {
-        count.fetch_add(answered, Relaxed);
-    }
-    Ok(())
 }

@@ -103,6 +103,15 @@ fn latency_times_every_arrival() {
 }
 
 #[test]
+fn consume_settles_each_message_once() {
+    let broker = Tilde::start(&[]);
+    let line = bench(&broker, &["consume", "--messages", "500", "--consumers", "3", "--window", "10"]);
+    assert_eq!((&line["messages"], &line["consumers"]), (&500.into(), &3.into()));
+    let rows = broker.run(&["subscription", "list", "--format", "json"]).json();
+    assert!(rows.is_empty(), "its subscription is gone: {rows:?}");
+}
+
+#[test]
 fn replay_reads_what_it_stored_or_what_is_there() {
     let broker = Tilde::start(&[]);
     let line = bench(&broker, &["replay", "--messages", "500"]);
