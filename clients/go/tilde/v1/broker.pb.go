@@ -1487,8 +1487,9 @@ func (x *FlowControl) GetMaxOutstandingBytes() uint64 {
 	return 0
 }
 
-// Says what became of deliveries. Settling again in the same way is no error; in another way it is ALREADY_SETTLED.
-// After the deadline it is LEASE_EXPIRED, and the message comes, or came, again.
+// Says what became of deliveries. What is settled already is ALREADY_SETTLED. After its deadline, or when its stream is
+// gone, a delivery is LEASE_EXPIRED, and the message comes, or came, again; only an ACK that comes before it is handed out
+// again still counts, as the work is done.
 type Settlement struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	AckIds        []string               `protobuf:"bytes,1,rep,name=ack_ids,json=ackIds,proto3" json:"ack_ids,omitempty"`            // as received; at most 10,000 in one request
