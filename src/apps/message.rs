@@ -97,6 +97,8 @@ pub struct Object<'a> {
     correlation_id: &'a str,
     #[serde(skip_serializing_if = "String::is_empty")]
     expire_time: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    deliver_time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<&'a str>,
 }
@@ -122,6 +124,7 @@ impl<'a> Object<'a> {
             reply_to: &message.reply_to,
             correlation_id: &message.correlation_id,
             expire_time: output::time(message.expire_time.as_ref()),
+            deliver_time: output::time(message.deliver_time.as_ref()),
             cursor,
         }
     }

@@ -11,6 +11,7 @@ pub mod publish_stream;
 mod pulse;
 mod rate;
 mod router;
+mod schedule;
 mod served;
 mod snapshot;
 pub mod subscription;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Broker,
+    schedule::Schedule,
     served::{Place, Served},
 };
 use crate::{
@@ -178,6 +179,7 @@ impl Broker {
         let log = self.engine.log(&name, LogSettings::from(&settings)).await?;
         let closing = self.shared.closing.child_token();
         let place = Place::new(name.clone(), log, self.metrics.namespace(&name), self.runtime.clone(), closing)?;
+        Schedule::open(&self.shared, &place);
         let served = Arc::new(Served::new(settings, version, place));
         self.put(served.clone());
         Ok(served)

@@ -16,7 +16,7 @@ use crate::{
 pub struct Publish<'a> {
     /// Where to; none is `default`, or what the stream says.
     pub namespace: Option<NamespaceName>,
-    /// What. Its `expire_time` is set by the broker, from `ttl`.
+    /// What. Its `expire_time` is set by the broker, from `ttl`. With a `deliver_time` ahead it waits until then.
     pub message: Message<'a>,
     /// How long after its publish time it may be received.
     pub ttl: Option<Duration>,
@@ -162,6 +162,7 @@ impl Broker {
             Some(ttl) => Some(self.expire_time(ttl)?),
             None => None,
         };
+        self.schedule(served, publish)?;
         batch.push(&publish.message, self.shared.config.message_bytes, publish.expected_last_sequence)?;
         batch.require(durability);
         Ok(())

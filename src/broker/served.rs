@@ -8,7 +8,7 @@ use std::sync::{
 use tokio::{runtime::Handle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, Versioned, filters::Filters, rate::Rate, router::Router};
+use super::{Shared, Versioned, filters::Filters, rate::Rate, router::Router, schedule::Schedule};
 use crate::{
     engine::Log,
     model::{Cursor, Error, LogId, Namespace, NamespaceName, Reason, Result, Sequence},
@@ -32,6 +32,7 @@ pub struct Place {
     pub log_id: LogId,
     pub router: Arc<Router>,
     pub filters: Arc<Filters>,
+    pub schedule: Schedule,
     pub metrics: Arc<NamespaceMetrics>,
     /// For what must go on by itself.
     pub runtime: Handle,
@@ -87,9 +88,21 @@ impl Place {
             return Err(Error::new(Reason::Internal, message));
         }
         let log_id = log.bounds().id;
-        let (streams, deleted) = Default::default();
+        let (schedule, streams, deleted) = Default::default();
         let filters = Arc::new(Filters::new(metrics.clone()));
-        Ok(Arc::new(Place { name, log, log_id, router, filters, metrics, runtime, streams, deleted, closing }))
+        Ok(Arc::new(Place {
+            name,
+            log,
+            log_id,
+            router,
+            filters,
+            schedule,
+            metrics,
+            runtime,
+            streams,
+            deleted,
+            closing,
+        }))
     }
 
     /// The cursor of whoever has dealt with everything up to here.

@@ -36,6 +36,8 @@ pub const FILTER_DEPTH: usize = 32;
 pub const FILTER_COST: usize = 512;
 /// The longest `ttl`.
 pub const TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The furthest `deliver_time` ahead.
+pub const DELIVER_AHEAD: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The shortest and the longest interval between two heartbeats, and the one that is taken unasked.
 pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 /// See [`HEARTBEAT_MIN`].

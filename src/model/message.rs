@@ -30,6 +30,8 @@ pub struct Message<'a> {
     pub correlation_id: Cow<'a, str>,
     /// From when on nobody receives it any more.
     pub expire_time: Option<Timestamp>,
+    /// Before that nobody receives it.
+    pub deliver_time: Option<Timestamp>,
 }
 
 /// What a message carries. What the publisher chose is what subscribers get.
@@ -67,6 +69,7 @@ impl<'a> Message<'a> {
             reply_to: Cow::default(),
             correlation_id: Cow::default(),
             expire_time: None,
+            deliver_time: None,
         }
     }
 
@@ -92,6 +95,7 @@ impl<'a> Message<'a> {
             }
         }
         message.expire_time = record.expire_time();
+        message.deliver_time = record.deliver_time();
         Some(message)
     }
 
@@ -126,9 +130,10 @@ impl<'a> Message<'a> {
                 wire::put_bytes_field(out, field, text.as_bytes());
             }
         }
-        if let Some(time) = self.expire_time {
+        for (field, time) in self.times() {
+            let Some(time) = time else { continue };
             let (seconds, nanos) = time.parts();
-            wire::put_header(out, 12, timestamp_len(time));
+            wire::put_header(out, field, timestamp_len(time));
             out.push(1 << 3);
             wire::put_varint(out, seconds as u64);
             out.push(2 << 3);
@@ -162,7 +167,13 @@ impl<'a> Message<'a> {
                 length += wire::bytes_field_len(text.len());
             }
         }
-        length + self.expire_time.map_or(0, |time| wire::bytes_field_len(timestamp_len(time)))
+        let times = self.times().into_iter().filter_map(|(_, time)| time);
+        length + times.map(|time| wire::bytes_field_len(timestamp_len(time))).sum::<usize>()
+    }
+
+    /// The times that may be left out, with their field numbers.
+    fn times(&self) -> [(u8, Option<Timestamp>); 2] {
+        [(12, self.expire_time), (13, self.deliver_time)]
     }
 
     fn check(&self) -> Result<()> {
@@ -226,6 +237,7 @@ mod tests {
         message.message_id = "id-1".into();
         message.attributes.insert("a".into(), "b".into());
         message.expire_time = Some(Timestamp::from_nanos(99_000_000_007));
+        message.deliver_time = Some(Timestamp::from_nanos(98_000_000_000));
         let mut bytes = Vec::new();
         message.encode(limits::MESSAGE_BYTES, &mut bytes).unwrap();
         let time = Timestamp::from_nanos(1_800_000_000_123_456_789);
@@ -236,6 +248,7 @@ mod tests {
         assert_eq!((record.topic(), record.payload()), ("orders/eu", &b"hallo"[..]));
         assert_eq!((record.sequence(), record.publish_time()), (Sequence(42), time));
         assert_eq!((record.message_id(), record.expire_time()), (&b"id-1"[..], message.expire_time));
+        assert_eq!(record.deliver_time(), message.deliver_time);
     }
 
     #[test]

@@ -24,6 +24,7 @@ const ORDERING_KEY: u64 = 7;
 const MESSAGE_ID: u64 = 8;
 const CONTENT_TYPE: u64 = 9;
 const EXPIRE_TIME: u64 = 12;
+const DELIVER_TIME: u64 = 13;
 
 /// A time, encoded once for all records that are taken together.
 #[derive(Clone, Copy)]
@@ -97,7 +98,16 @@ impl<'a> Record<'a> {
 
     /// From when on nobody receives it any more.
     pub fn expire_time(&self) -> Option<Timestamp> {
-        let mut time = self.field(EXPIRE_TIME)?;
+        self.time(EXPIRE_TIME)
+    }
+
+    /// When its publisher wanted it to be delivered.
+    pub fn deliver_time(&self) -> Option<Timestamp> {
+        self.time(DELIVER_TIME)
+    }
+
+    fn time(&self, number: u64) -> Option<Timestamp> {
+        let mut time = self.field(number)?;
         let (mut seconds, mut nanos) = (0, 0);
         while let Some(field) = wire::take_field(&mut time) {
             match field.number {

@@ -10,5 +10,6 @@ mod namespaces;
 mod publish;
 mod race;
 mod routes;
+mod schedule;
 mod support;
 mod work;

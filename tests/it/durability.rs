@@ -11,6 +11,7 @@ mod full_disk;
 mod ledger;
 mod load;
 mod restart;
+mod schedule;
 mod work;
 
 use std::{fs, path::Path, time::Duration};

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     client::{self, Channel, Fate, Fault},
+    clock::{Clock as _, SystemClock},
     pb::v1::{PublishRequest, PublishResponse, broker_client::BrokerClient, publish_request::Payload},
     units::Span,
 };
@@ -70,6 +71,14 @@ pub struct Args {
     #[arg(long, value_name = "DURATION")]
     ttl: Option<Span>,
 
+    /// Deliver it then, as in 2026-11-21T10:00:00Z, and not before; at most a year ahead
+    #[arg(long, value_name = "TIME", conflicts_with = "delay")]
+    deliver_at: Option<jiff::Timestamp>,
+
+    /// Deliver it after this time, as in 90s, 1h or 7d, and not before
+    #[arg(long, value_name = "DURATION")]
+    delay: Option<Span>,
+
     /// Publish only if the topic's last sequence is this one; 0: if there is no message
     #[arg(long, value_name = "SEQUENCE", conflicts_with = "lines")]
     expect_last: Option<u64>,
@@ -107,7 +116,8 @@ Examples:
   tilde publish logs/app --lines < app.log
   tail -f app.log | tilde publish logs/app --lines
   tilde publish jobs/7 start --id job-7-start      safe to repeat
-  tilde publish config/a v2 --expect-last 41       only if nobody was faster";
+  tilde publish config/a v2 --expect-last 41       only if nobody was faster
+  tilde publish reminders/7 'call back' --delay 1d";
 
 /// The largest request that a broker takes is 4 MiB; the message's other parts need some of it.
 const PAYLOAD_BYTES: usize = (4 << 20) - (64 << 10);
@@ -184,11 +194,22 @@ impl Args {
             message_id: self.id.clone().unwrap_or_default(),
             content_type: self.content_type.clone().unwrap_or_default(),
             ttl: self.ttl.map(|ttl| super::output::wire_duration(ttl.0)),
+            deliver_time: self.deliver_time(),
             expected_last_sequence: self.expect_last,
             durability: self.durability.map_or(0, |durability| durability.wire().into()),
             namespace: self.tenant.namespace.clone(),
             ..PublishRequest::default()
         }
+    }
+
+    /// When it is to be delivered, if not at once.
+    fn deliver_time(&self) -> Option<prost_types::Timestamp> {
+        let (seconds, nanos) = match (self.deliver_at, self.delay) {
+            (Some(at), _) => (at.as_second(), at.subsec_nanosecond()),
+            (None, Some(delay)) => SystemClock.now().plus(delay.0).parts(),
+            (None, None) => return None,
+        };
+        Some(prost_types::Timestamp { seconds, nanos })
     }
 
     /// The payload, from wherever it comes.

@@ -46,17 +46,26 @@ enum Look {
     Nothing,
 }
 
+/// What became of the next of what was found.
+enum Leased {
+    Delivery(Delivery),
+    /// It has to wait for its time.
+    Later,
+    /// It does not fit into the window.
+    NoRoom,
+}
+
 impl Hub {
     /// Leases what there is to a consumer, as far as it has room, and at most `most` messages; with `auto` it is settled
     /// with that. Whoever gets nothing is told when there may be something.
     pub(super) fn take(self: &Arc<Self>, inner: &mut Inner, consumer: u32, auto: bool, most: usize) -> Vec<Delivery> {
-        let now = Instant::now();
+        let (now, wall) = (Instant::now(), self.shared.clock.now());
         let mut taken = Vec::new();
         let mut bytes = 0;
         inner.line.retain(|waiting| *waiting != consumer);
         let most = most.min(if inner.line.is_empty() { MESSAGES } else { MESSAGES_OF_MANY });
         while taken.len() < most && bytes < BYTES {
-            if !inner.serves(consumer, self.shared.clock.now()) || self.shared.deadline.get().is_some() {
+            if !inner.serves(consumer, wall) || self.shared.deadline.get().is_some() {
                 break;
             }
             let Some(window) = inner.consumers.get_mut(&consumer).map(|consumer| &mut consumer.window) else { break };
@@ -69,10 +78,14 @@ impl Hub {
                 self.stir_at_next(inner, now);
                 break;
             }
-            if !self.lease_next(inner, consumer, auto, now, &mut taken) {
-                break;
+            match self.lease_next(inner, consumer, auto, now) {
+                Leased::Delivery(delivery) => {
+                    bytes += delivery.record.len();
+                    taken.push(delivery);
+                }
+                Leased::Later => {}
+                Leased::NoRoom => break,
             }
-            bytes = taken.iter().map(|delivery| delivery.record.len()).sum();
         }
         if !taken.is_empty() {
             inner.used = now;
@@ -90,30 +103,21 @@ impl Hub {
         taken
     }
 
-    /// Leases the next of what was found, if it fits into the window. Answers whether to go on.
-    fn lease_next(
-        self: &Arc<Self>,
-        inner: &mut Inner,
-        consumer: u32,
-        auto: bool,
-        now: Instant,
-        taken: &mut Vec<Delivery>,
-    ) -> bool {
+    /// Leases the next of what was found, if it fits into the window.
+    fn lease_next(self: &Arc<Self>, inner: &mut Inner, consumer: u32, auto: bool, now: Instant) -> Leased {
         let by_key = inner.specification.order == DeliveryOrder::Key;
-        let Some(found) = inner.found.front() else { return true };
+        let Some(found) = inner.found.front() else { return Leased::Later };
         let bytes = found.record.len() as u32;
-        let Some(window) = inner.consumers.get_mut(&consumer).map(|consumer| &mut consumer.window) else {
-            return false;
-        };
-        if !window.take(bytes) {
-            return false;
+        let window = inner.consumers.get_mut(&consumer).map(|consumer| &mut consumer.window);
+        if !window.is_some_and(|window| window.take(bytes)) {
+            return Leased::NoRoom;
         }
         let found = inner.found.pop_front().expect("it was just looked at");
         let key = if by_key { ordering_key(&found.record) } else { &[] };
         let Some(lease) = inner.ledger.lease(found.sequence, key, bytes, consumer, now) else {
             // It stays open, and comes when its time has come.
             inner.give_back(consumer, bytes);
-            return true;
+            return Leased::Later;
         };
         inner.rate.take(1);
         if auto {
@@ -132,8 +136,7 @@ impl Hub {
         }
         let ack_id = AckId { subscription: self.tag, sequence: found.sequence, lease: lease.lease };
         let ack_id = (!auto).then_some(ack_id);
-        taken.push(Delivery { record: found.record, ack_id, attempt: lease.attempt, deadline: lease.deadline });
-        true
+        Leased::Delivery(Delivery { record: found.record, ack_id, attempt: lease.attempt, deadline: lease.deadline })
     }
 
     /// Sees to it that there is something to hand out, if there is anything.

@@ -12,7 +12,7 @@ use super::{
     letter,
 };
 use crate::{
-    broker::{Broker, filters},
+    broker::{Broker, filters, schedule::scheduled_topic},
     engine::Query,
     model::{
         Filter, Message, NamespaceName, Pattern, PatternSet, Records, Result, Sequence, Subscription, SubscriptionName,
@@ -29,6 +29,8 @@ pub enum Standing {
     NotMatched,
     /// It is to be handed out.
     Waiting,
+    /// Its `deliver_time` lies ahead.
+    Scheduled,
     /// A consumer has it.
     Leased,
     /// It failed, and comes again.
@@ -102,6 +104,9 @@ impl Hub {
             };
             return Ok(Explanation::new(Standing::NotFound, sentence));
         };
+        if let Some(scheduled) = self.explain_scheduled(&stored, &specification) {
+            return Ok(scheduled);
+        }
         if !self.matches(&specification, sequence).await? {
             let sentence = format!(
                 "its topic {:?}, or what it says besides, is not what the subscription asks for",
@@ -126,6 +131,29 @@ impl Hub {
             () => (Standing::Acked, "it was settled, and does not come again".to_owned()),
         };
         Ok(Explanation { next_time: expired, ..Explanation::new(standing, sentence) })
+    }
+
+    /// What is known of a message that waits, or waited, for its `deliver_time`.
+    fn explain_scheduled(&self, stored: &Stored, specification: &Subscription) -> Option<Explanation> {
+        let record = Records::new(&stored.record).next()?.ok()?;
+        let topic = scheduled_topic(&record)?;
+        let (standing, sentence, next_time) = match self.place.schedule.waits(&record) {
+            _ if !specification.pattern_set().matches(topic) => {
+                let sentence = format!("it is scheduled for topic {topic:?}, which the subscription does not ask for");
+                (Standing::NotMatched, sentence, None)
+            }
+            Some((topic, time)) => {
+                let sentence = format!("it waits for its deliver_time, and is published to {topic} then");
+                (Standing::Scheduled, sentence, Some(time))
+            }
+            None => {
+                let sentence = format!(
+                    "it was published to {topic} when it was due, as a message with a sequence of its own: ask for that one"
+                );
+                (Standing::NotMatched, sentence, None)
+            }
+        };
+        Some(Explanation { next_time, ..Explanation::new(standing, sentence) })
     }
 
     /// What the ledger says of what is open.

@@ -24,7 +24,8 @@ pub fn publish(mut bytes: &[u8]) -> Result<Publish<'_>> {
     // The topic comes first, unless somebody encodes by hand.
     let mut message = Message::new(Topic::default(), Payload::None);
     let mut topic = "";
-    let (mut ttl, mut expected_last_sequence, mut durability, mut namespace) = (None, None, 0, None);
+    let (mut ttl, mut deliver_time, mut expected_last_sequence) = (None, None, None);
+    let (mut durability, mut namespace) = (0, None);
     while !bytes.is_empty() {
         let field = wire::take_field(&mut bytes).ok_or_else(|| undecodable("it ends too early"))?;
         match field.number {
@@ -44,6 +45,10 @@ pub fn publish(mut bytes: &[u8]) -> Result<Publish<'_>> {
                 let duration = prost_types::Duration::decode(content(&field, "ttl")?);
                 ttl = Some(duration.map_err(|error| undecodable(&format!("ttl: {error}")))?);
             }
+            11 => {
+                let time = prost_types::Timestamp::decode(content(&field, "deliver_time")?);
+                deliver_time = Some(time.map_err(|error| undecodable(&format!("deliver_time: {error}")))?);
+            }
             12 => expected_last_sequence = Some(Sequence(number(&field, "expected_last_sequence")?)),
             // As protobuf has it: an enum is 32 bits wide, whatever was sent.
             13 => durability = number(&field, "durability")? as i32,
@@ -52,6 +57,7 @@ pub fn publish(mut bytes: &[u8]) -> Result<Publish<'_>> {
         }
     }
     message.topic = Topic::parse_writable(topic)?;
+    message.deliver_time = deliver_time.map(|time| convert::parse_timestamp(time, "deliver_time")).transpose()?;
     Ok(Publish {
         namespace: namespace.map(NamespaceName::parse).transpose()?,
         message,
@@ -140,7 +146,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::Durability;
+    use crate::model::{Durability, Timestamp};
 
     fn read(request: &pb::PublishRequest) -> Result<String> {
         publish(&request.encode_to_vec()).map(|publish| format!("{publish:?}"))
@@ -154,6 +160,7 @@ mod tests {
             attributes: [("b".into(), "2".into()), ("a".into(), "1".into())].into(),
             ttl: Some(prost_types::Duration { seconds: 3, nanos: 0 }),
             expected_last_sequence: Some(0),
+            deliver_time: Some(prost_types::Timestamp { seconds: 9, nanos: 7 }),
             durability: pb::Durability::Written.into(),
             namespace: "other".into(),
             reply_to: "answers".into(),
@@ -169,6 +176,7 @@ mod tests {
         assert_eq!(publish.message.reply_to, "answers");
         assert_eq!(publish.ttl, Some(Duration::from_secs(3)));
         assert_eq!(publish.expected_last_sequence, Some(Sequence::ZERO));
+        assert_eq!(publish.message.deliver_time, Some(Timestamp::from_nanos(9_000_000_007)));
         assert_eq!(publish.durability, Some(Durability::Written));
     }
 
@@ -176,12 +184,14 @@ mod tests {
     fn refusals_name_the_field() {
         let good = || pb::PublishRequest { topic: "t".into(), ..Default::default() };
         let ttl = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+        let deliver_time = Some(prost_types::Timestamp { seconds: 1, nanos: -1 });
         let cases = [
             (pb::PublishRequest { topic: "a~".into(), ..good() }, Reason::TopicInvalid, "topic"),
             (pb::PublishRequest { topic: String::new(), ..good() }, Reason::TopicInvalid, "topic"),
             (pb::PublishRequest { topic: "$dead/x".into(), ..good() }, Reason::TopicInvalid, "topic"),
             (pb::PublishRequest { namespace: "A".into(), ..good() }, Reason::NamespaceInvalid, "namespace"),
             (pb::PublishRequest { ttl, ..good() }, Reason::RequestInvalid, "ttl"),
+            (pb::PublishRequest { deliver_time, ..good() }, Reason::RequestInvalid, "deliver_time"),
             (pb::PublishRequest { durability: 77, ..good() }, Reason::RequestInvalid, "durability"),
         ];
         for (request, reason, field) in cases {

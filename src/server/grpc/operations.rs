@@ -15,9 +15,10 @@ use crate::{
 };
 
 /// What a client may rely on beyond the first contract, so that it need not guess from versions.
-const FEATURES: [&str; 8] = [
+const FEATURES: [&str; 9] = [
     "atomic_batches",
     "deduplication",
+    "deliver_time",
     "expected_last_sequence",
     "filters",
     "message_ttl",

@@ -204,6 +204,12 @@ type PublishRequest struct {
 	CorrelationId string `protobuf:"bytes,9,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"` // at most 255 bytes
 	// Counted from when the broker receives it; above 0, at most a year. Absent: kept as long as the log keeps it.
 	Ttl *durationpb.Duration `protobuf:"bytes,10,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// Published to its topic then, and not before; at most a year ahead, and no further than the namespace keeps messages
+	// (max_age). Until then it lies in the topic "$scheduled/" and its own, and the answer's sequence and cursor are of
+	// there: purging that topic takes it back. When it is due it gets a sequence of its own, once, also if the broker was
+	// down at that moment. Its ttl is counted from then. A time that is over already publishes at once. Not together with
+	// expected_last_sequence; its topic has at most 1,013 bytes.
+	DeliverTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=deliver_time,json=deliverTime,proto3" json:"deliver_time,omitempty"`
 	// Publish only if the topic's last sequence is still this one; else ABORTED. 0 means: no message yet, or none
 	// that is still kept. One whose ttl is over counts until it is removed.
 	ExpectedLastSequence *uint64    `protobuf:"varint,12,opt,name=expected_last_sequence,json=expectedLastSequence,proto3,oneof" json:"expected_last_sequence,omitempty"`
@@ -320,6 +326,13 @@ func (x *PublishRequest) GetCorrelationId() string {
 func (x *PublishRequest) GetTtl() *durationpb.Duration {
 	if x != nil {
 		return x.Ttl
+	}
+	return nil
+}
+
+func (x *PublishRequest) GetDeliverTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeliverTime
 	}
 	return nil
 }
@@ -2082,7 +2095,7 @@ var File_tilde_v1_broker_proto protoreflect.FileDescriptor
 
 const file_tilde_v1_broker_proto_rawDesc = "" +
 	"\n" +
-	"\x15tilde/v1/broker.proto\x12\btilde.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16tilde/v1/message.proto\"\xea\x04\n" +
+	"\x15tilde/v1/broker.proto\x12\btilde.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16tilde/v1/message.proto\"\xa3\x05\n" +
 	"\x0ePublishRequest\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x14\n" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x12\x14\n" +
@@ -2097,7 +2110,8 @@ const file_tilde_v1_broker_proto_rawDesc = "" +
 	"\breply_to\x18\b \x01(\tR\areplyTo\x12%\n" +
 	"\x0ecorrelation_id\x18\t \x01(\tR\rcorrelationId\x12+\n" +
 	"\x03ttl\x18\n" +
-	" \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x129\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12=\n" +
+	"\fdeliver_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\vdeliverTime\x129\n" +
 	"\x16expected_last_sequence\x18\f \x01(\x04H\x01R\x14expectedLastSequence\x88\x01\x01\x124\n" +
 	"\n" +
 	"durability\x18\r \x01(\x0e2\x14.tilde.v1.DurabilityR\n" +
@@ -2107,7 +2121,7 @@ const file_tilde_v1_broker_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\t\n" +
 	"\apayloadB\x19\n" +
-	"\x17_expected_last_sequenceJ\x04\b\v\x10\f\"\xd8\x01\n" +
+	"\x17_expected_last_sequence\"\xd8\x01\n" +
 	"\x0fPublishResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12=\n" +
 	"\fpublish_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishTime\x12\x1c\n" +
@@ -2319,8 +2333,8 @@ var file_tilde_v1_broker_proto_goTypes = []any{
 	(*AcknowledgeResponse)(nil),   // 27: tilde.v1.AcknowledgeResponse
 	nil,                           // 28: tilde.v1.PublishRequest.AttributesEntry
 	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
-	(Durability)(0),               // 30: tilde.v1.Durability
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(Durability)(0),               // 31: tilde.v1.Durability
 	(*Closing)(nil),               // 32: tilde.v1.Closing
 	(*Heartbeat)(nil),             // 33: tilde.v1.Heartbeat
 	(*StartPosition)(nil),         // 34: tilde.v1.StartPosition
@@ -2330,75 +2344,76 @@ var file_tilde_v1_broker_proto_goTypes = []any{
 var file_tilde_v1_broker_proto_depIdxs = []int32{
 	28, // 0: tilde.v1.PublishRequest.attributes:type_name -> tilde.v1.PublishRequest.AttributesEntry
 	29, // 1: tilde.v1.PublishRequest.ttl:type_name -> google.protobuf.Duration
-	30, // 2: tilde.v1.PublishRequest.durability:type_name -> tilde.v1.Durability
-	31, // 3: tilde.v1.PublishResponse.publish_time:type_name -> google.protobuf.Timestamp
-	30, // 4: tilde.v1.PublishResponse.durability:type_name -> tilde.v1.Durability
-	3,  // 5: tilde.v1.BatchPublishRequest.requests:type_name -> tilde.v1.PublishRequest
-	7,  // 6: tilde.v1.BatchPublishResponse.results:type_name -> tilde.v1.PublishResult
-	4,  // 7: tilde.v1.PublishResult.published:type_name -> tilde.v1.PublishResponse
-	8,  // 8: tilde.v1.PublishResult.error:type_name -> tilde.v1.PublishError
-	29, // 9: tilde.v1.PublishError.retry_delay:type_name -> google.protobuf.Duration
-	3,  // 10: tilde.v1.PublishStreamRequest.requests:type_name -> tilde.v1.PublishRequest
-	29, // 11: tilde.v1.PublishStreamRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	11, // 12: tilde.v1.PublishStreamResponse.published:type_name -> tilde.v1.PublishedRun
-	12, // 13: tilde.v1.PublishStreamResponse.failures:type_name -> tilde.v1.PublishFailure
-	32, // 14: tilde.v1.PublishStreamResponse.closing:type_name -> tilde.v1.Closing
-	33, // 15: tilde.v1.PublishStreamResponse.heartbeat:type_name -> tilde.v1.Heartbeat
-	30, // 16: tilde.v1.PublishedRun.durability:type_name -> tilde.v1.Durability
-	8,  // 17: tilde.v1.PublishFailure.error:type_name -> tilde.v1.PublishError
-	34, // 18: tilde.v1.SubscribeRequest.start:type_name -> tilde.v1.StartPosition
-	29, // 19: tilde.v1.SubscribeRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	0,  // 20: tilde.v1.SubscribeRequest.lag_policy:type_name -> tilde.v1.LagPolicy
-	35, // 21: tilde.v1.SubscribeResponse.messages:type_name -> tilde.v1.Message
-	15, // 22: tilde.v1.SubscribeResponse.started:type_name -> tilde.v1.Started
-	33, // 23: tilde.v1.SubscribeResponse.heartbeat:type_name -> tilde.v1.Heartbeat
-	36, // 24: tilde.v1.SubscribeResponse.gap:type_name -> tilde.v1.Gap
-	32, // 25: tilde.v1.SubscribeResponse.closing:type_name -> tilde.v1.Closing
-	29, // 26: tilde.v1.Started.heartbeat_interval:type_name -> google.protobuf.Duration
-	31, // 27: tilde.v1.Started.credentials_expire_time:type_name -> google.protobuf.Timestamp
-	17, // 28: tilde.v1.ConsumeRequest.attach:type_name -> tilde.v1.Attach
-	19, // 29: tilde.v1.ConsumeRequest.settlements:type_name -> tilde.v1.Settlement
-	18, // 30: tilde.v1.ConsumeRequest.flow_control:type_name -> tilde.v1.FlowControl
-	18, // 31: tilde.v1.Attach.flow_control:type_name -> tilde.v1.FlowControl
-	1,  // 32: tilde.v1.Attach.ack_mode:type_name -> tilde.v1.AckMode
-	29, // 33: tilde.v1.Attach.heartbeat_interval:type_name -> google.protobuf.Duration
-	2,  // 34: tilde.v1.Settlement.verdict:type_name -> tilde.v1.Verdict
-	29, // 35: tilde.v1.Settlement.delay:type_name -> google.protobuf.Duration
-	21, // 36: tilde.v1.ConsumeResponse.deliveries:type_name -> tilde.v1.Delivery
-	22, // 37: tilde.v1.ConsumeResponse.confirmations:type_name -> tilde.v1.Confirmation
-	23, // 38: tilde.v1.ConsumeResponse.attached:type_name -> tilde.v1.Attached
-	33, // 39: tilde.v1.ConsumeResponse.heartbeat:type_name -> tilde.v1.Heartbeat
-	32, // 40: tilde.v1.ConsumeResponse.closing:type_name -> tilde.v1.Closing
-	36, // 41: tilde.v1.ConsumeResponse.gap:type_name -> tilde.v1.Gap
-	35, // 42: tilde.v1.Delivery.message:type_name -> tilde.v1.Message
-	31, // 43: tilde.v1.Delivery.ack_deadline:type_name -> google.protobuf.Timestamp
-	18, // 44: tilde.v1.Attached.flow_control:type_name -> tilde.v1.FlowControl
-	29, // 45: tilde.v1.Attached.ack_deadline:type_name -> google.protobuf.Duration
-	29, // 46: tilde.v1.PullRequest.max_wait:type_name -> google.protobuf.Duration
-	1,  // 47: tilde.v1.PullRequest.ack_mode:type_name -> tilde.v1.AckMode
-	21, // 48: tilde.v1.PullResponse.deliveries:type_name -> tilde.v1.Delivery
-	36, // 49: tilde.v1.PullResponse.gap:type_name -> tilde.v1.Gap
-	19, // 50: tilde.v1.AcknowledgeRequest.settlements:type_name -> tilde.v1.Settlement
-	22, // 51: tilde.v1.AcknowledgeResponse.refused:type_name -> tilde.v1.Confirmation
-	3,  // 52: tilde.v1.Broker.Publish:input_type -> tilde.v1.PublishRequest
-	5,  // 53: tilde.v1.Broker.BatchPublish:input_type -> tilde.v1.BatchPublishRequest
-	9,  // 54: tilde.v1.Broker.PublishStream:input_type -> tilde.v1.PublishStreamRequest
-	13, // 55: tilde.v1.Broker.Subscribe:input_type -> tilde.v1.SubscribeRequest
-	16, // 56: tilde.v1.Broker.Consume:input_type -> tilde.v1.ConsumeRequest
-	24, // 57: tilde.v1.Broker.Pull:input_type -> tilde.v1.PullRequest
-	26, // 58: tilde.v1.Broker.Acknowledge:input_type -> tilde.v1.AcknowledgeRequest
-	4,  // 59: tilde.v1.Broker.Publish:output_type -> tilde.v1.PublishResponse
-	6,  // 60: tilde.v1.Broker.BatchPublish:output_type -> tilde.v1.BatchPublishResponse
-	10, // 61: tilde.v1.Broker.PublishStream:output_type -> tilde.v1.PublishStreamResponse
-	14, // 62: tilde.v1.Broker.Subscribe:output_type -> tilde.v1.SubscribeResponse
-	20, // 63: tilde.v1.Broker.Consume:output_type -> tilde.v1.ConsumeResponse
-	25, // 64: tilde.v1.Broker.Pull:output_type -> tilde.v1.PullResponse
-	27, // 65: tilde.v1.Broker.Acknowledge:output_type -> tilde.v1.AcknowledgeResponse
-	59, // [59:66] is the sub-list for method output_type
-	52, // [52:59] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	30, // 2: tilde.v1.PublishRequest.deliver_time:type_name -> google.protobuf.Timestamp
+	31, // 3: tilde.v1.PublishRequest.durability:type_name -> tilde.v1.Durability
+	30, // 4: tilde.v1.PublishResponse.publish_time:type_name -> google.protobuf.Timestamp
+	31, // 5: tilde.v1.PublishResponse.durability:type_name -> tilde.v1.Durability
+	3,  // 6: tilde.v1.BatchPublishRequest.requests:type_name -> tilde.v1.PublishRequest
+	7,  // 7: tilde.v1.BatchPublishResponse.results:type_name -> tilde.v1.PublishResult
+	4,  // 8: tilde.v1.PublishResult.published:type_name -> tilde.v1.PublishResponse
+	8,  // 9: tilde.v1.PublishResult.error:type_name -> tilde.v1.PublishError
+	29, // 10: tilde.v1.PublishError.retry_delay:type_name -> google.protobuf.Duration
+	3,  // 11: tilde.v1.PublishStreamRequest.requests:type_name -> tilde.v1.PublishRequest
+	29, // 12: tilde.v1.PublishStreamRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	11, // 13: tilde.v1.PublishStreamResponse.published:type_name -> tilde.v1.PublishedRun
+	12, // 14: tilde.v1.PublishStreamResponse.failures:type_name -> tilde.v1.PublishFailure
+	32, // 15: tilde.v1.PublishStreamResponse.closing:type_name -> tilde.v1.Closing
+	33, // 16: tilde.v1.PublishStreamResponse.heartbeat:type_name -> tilde.v1.Heartbeat
+	31, // 17: tilde.v1.PublishedRun.durability:type_name -> tilde.v1.Durability
+	8,  // 18: tilde.v1.PublishFailure.error:type_name -> tilde.v1.PublishError
+	34, // 19: tilde.v1.SubscribeRequest.start:type_name -> tilde.v1.StartPosition
+	29, // 20: tilde.v1.SubscribeRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	0,  // 21: tilde.v1.SubscribeRequest.lag_policy:type_name -> tilde.v1.LagPolicy
+	35, // 22: tilde.v1.SubscribeResponse.messages:type_name -> tilde.v1.Message
+	15, // 23: tilde.v1.SubscribeResponse.started:type_name -> tilde.v1.Started
+	33, // 24: tilde.v1.SubscribeResponse.heartbeat:type_name -> tilde.v1.Heartbeat
+	36, // 25: tilde.v1.SubscribeResponse.gap:type_name -> tilde.v1.Gap
+	32, // 26: tilde.v1.SubscribeResponse.closing:type_name -> tilde.v1.Closing
+	29, // 27: tilde.v1.Started.heartbeat_interval:type_name -> google.protobuf.Duration
+	30, // 28: tilde.v1.Started.credentials_expire_time:type_name -> google.protobuf.Timestamp
+	17, // 29: tilde.v1.ConsumeRequest.attach:type_name -> tilde.v1.Attach
+	19, // 30: tilde.v1.ConsumeRequest.settlements:type_name -> tilde.v1.Settlement
+	18, // 31: tilde.v1.ConsumeRequest.flow_control:type_name -> tilde.v1.FlowControl
+	18, // 32: tilde.v1.Attach.flow_control:type_name -> tilde.v1.FlowControl
+	1,  // 33: tilde.v1.Attach.ack_mode:type_name -> tilde.v1.AckMode
+	29, // 34: tilde.v1.Attach.heartbeat_interval:type_name -> google.protobuf.Duration
+	2,  // 35: tilde.v1.Settlement.verdict:type_name -> tilde.v1.Verdict
+	29, // 36: tilde.v1.Settlement.delay:type_name -> google.protobuf.Duration
+	21, // 37: tilde.v1.ConsumeResponse.deliveries:type_name -> tilde.v1.Delivery
+	22, // 38: tilde.v1.ConsumeResponse.confirmations:type_name -> tilde.v1.Confirmation
+	23, // 39: tilde.v1.ConsumeResponse.attached:type_name -> tilde.v1.Attached
+	33, // 40: tilde.v1.ConsumeResponse.heartbeat:type_name -> tilde.v1.Heartbeat
+	32, // 41: tilde.v1.ConsumeResponse.closing:type_name -> tilde.v1.Closing
+	36, // 42: tilde.v1.ConsumeResponse.gap:type_name -> tilde.v1.Gap
+	35, // 43: tilde.v1.Delivery.message:type_name -> tilde.v1.Message
+	30, // 44: tilde.v1.Delivery.ack_deadline:type_name -> google.protobuf.Timestamp
+	18, // 45: tilde.v1.Attached.flow_control:type_name -> tilde.v1.FlowControl
+	29, // 46: tilde.v1.Attached.ack_deadline:type_name -> google.protobuf.Duration
+	29, // 47: tilde.v1.PullRequest.max_wait:type_name -> google.protobuf.Duration
+	1,  // 48: tilde.v1.PullRequest.ack_mode:type_name -> tilde.v1.AckMode
+	21, // 49: tilde.v1.PullResponse.deliveries:type_name -> tilde.v1.Delivery
+	36, // 50: tilde.v1.PullResponse.gap:type_name -> tilde.v1.Gap
+	19, // 51: tilde.v1.AcknowledgeRequest.settlements:type_name -> tilde.v1.Settlement
+	22, // 52: tilde.v1.AcknowledgeResponse.refused:type_name -> tilde.v1.Confirmation
+	3,  // 53: tilde.v1.Broker.Publish:input_type -> tilde.v1.PublishRequest
+	5,  // 54: tilde.v1.Broker.BatchPublish:input_type -> tilde.v1.BatchPublishRequest
+	9,  // 55: tilde.v1.Broker.PublishStream:input_type -> tilde.v1.PublishStreamRequest
+	13, // 56: tilde.v1.Broker.Subscribe:input_type -> tilde.v1.SubscribeRequest
+	16, // 57: tilde.v1.Broker.Consume:input_type -> tilde.v1.ConsumeRequest
+	24, // 58: tilde.v1.Broker.Pull:input_type -> tilde.v1.PullRequest
+	26, // 59: tilde.v1.Broker.Acknowledge:input_type -> tilde.v1.AcknowledgeRequest
+	4,  // 60: tilde.v1.Broker.Publish:output_type -> tilde.v1.PublishResponse
+	6,  // 61: tilde.v1.Broker.BatchPublish:output_type -> tilde.v1.BatchPublishResponse
+	10, // 62: tilde.v1.Broker.PublishStream:output_type -> tilde.v1.PublishStreamResponse
+	14, // 63: tilde.v1.Broker.Subscribe:output_type -> tilde.v1.SubscribeResponse
+	20, // 64: tilde.v1.Broker.Consume:output_type -> tilde.v1.ConsumeResponse
+	25, // 65: tilde.v1.Broker.Pull:output_type -> tilde.v1.PullResponse
+	27, // 66: tilde.v1.Broker.Acknowledge:output_type -> tilde.v1.AcknowledgeResponse
+	60, // [60:67] is the sub-list for method output_type
+	53, // [53:60] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_tilde_v1_broker_proto_init() }

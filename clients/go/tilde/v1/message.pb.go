@@ -286,7 +286,9 @@ type Message struct {
 	// Tells to which request an answer belongs. At most 255 bytes.
 	CorrelationId string `protobuf:"bytes,11,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
 	// From then on nobody receives it any more. Absent: kept as long as the log keeps it.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// When the publisher wanted it to be delivered, if it said so. It is published then or shortly after.
+	DeliverTime   *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=deliver_time,json=deliverTime,proto3" json:"deliver_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -412,6 +414,13 @@ func (x *Message) GetCorrelationId() string {
 func (x *Message) GetExpireTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Message) GetDeliverTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeliverTime
 	}
 	return nil
 }
@@ -754,7 +763,7 @@ var File_tilde_v1_message_proto protoreflect.FileDescriptor
 
 const file_tilde_v1_message_proto_rawDesc = "" +
 	"\n" +
-	"\x16tilde/v1/message.proto\x12\btilde.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\x04\n" +
+	"\x16tilde/v1/message.proto\x12\btilde.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\x04\n" +
 	"\aMessage\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x06R\bsequence\x12=\n" +
@@ -772,11 +781,12 @@ const file_tilde_v1_message_proto_rawDesc = "" +
 	" \x01(\tR\areplyTo\x12%\n" +
 	"\x0ecorrelation_id\x18\v \x01(\tR\rcorrelationId\x12;\n" +
 	"\vexpire_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\x1a=\n" +
+	"expireTime\x12=\n" +
+	"\fdeliver_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\vdeliverTime\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\t\n" +
-	"\apayloadJ\x04\b\r\x10\x0eJ\x04\b\x0e\x10\x0f\"\xd3\x02\n" +
+	"\apayloadJ\x04\b\x0e\x10\x0f\"\xd3\x02\n" +
 	"\rStartPosition\x128\n" +
 	"\x06preset\x18\x01 \x01(\x0e2\x1e.tilde.v1.StartPosition.PresetH\x00R\x06preset\x12#\n" +
 	"\fafter_cursor\x18\x02 \x01(\tH\x00R\vafterCursor\x12\x1c\n" +
@@ -859,18 +869,19 @@ var file_tilde_v1_message_proto_depIdxs = []int32{
 	10, // 0: tilde.v1.Message.publish_time:type_name -> google.protobuf.Timestamp
 	9,  // 1: tilde.v1.Message.attributes:type_name -> tilde.v1.Message.AttributesEntry
 	10, // 2: tilde.v1.Message.expire_time:type_name -> google.protobuf.Timestamp
-	1,  // 3: tilde.v1.StartPosition.preset:type_name -> tilde.v1.StartPosition.Preset
-	10, // 4: tilde.v1.StartPosition.time:type_name -> google.protobuf.Timestamp
-	2,  // 5: tilde.v1.Closing.reason:type_name -> tilde.v1.Closing.Reason
-	11, // 6: tilde.v1.Closing.grace:type_name -> google.protobuf.Duration
-	11, // 7: tilde.v1.Closing.reconnect_delay:type_name -> google.protobuf.Duration
-	10, // 8: tilde.v1.Heartbeat.server_time:type_name -> google.protobuf.Timestamp
-	3,  // 9: tilde.v1.Gap.reason:type_name -> tilde.v1.Gap.Reason
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	10, // 3: tilde.v1.Message.deliver_time:type_name -> google.protobuf.Timestamp
+	1,  // 4: tilde.v1.StartPosition.preset:type_name -> tilde.v1.StartPosition.Preset
+	10, // 5: tilde.v1.StartPosition.time:type_name -> google.protobuf.Timestamp
+	2,  // 6: tilde.v1.Closing.reason:type_name -> tilde.v1.Closing.Reason
+	11, // 7: tilde.v1.Closing.grace:type_name -> google.protobuf.Duration
+	11, // 8: tilde.v1.Closing.reconnect_delay:type_name -> google.protobuf.Duration
+	10, // 9: tilde.v1.Heartbeat.server_time:type_name -> google.protobuf.Timestamp
+	3,  // 10: tilde.v1.Gap.reason:type_name -> tilde.v1.Gap.Reason
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_tilde_v1_message_proto_init() }

@@ -193,6 +193,7 @@ fn explanation(explained: Explanation) -> pb::ExplainDeliveryResponse {
         Standing::NotFound => Told::NotFound,
         Standing::NotMatched => Told::NotMatched,
         Standing::Waiting => Told::Waiting,
+        Standing::Scheduled => Told::Scheduled,
         Standing::Leased => Told::Leased,
         Standing::BackingOff => Told::BackingOff,
         Standing::Acked => Told::Acked,
