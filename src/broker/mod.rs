@@ -155,6 +155,7 @@ impl Broker {
         });
         broker.open_namespaces().await?;
         broker.open_subscriptions().await?;
+        broker.watch_idle();
         Ok(broker)
     }
 

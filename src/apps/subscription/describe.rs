@@ -99,6 +99,7 @@ fn standing(subscription: &Subscription) -> Vec<(&'static str, String)> {
         ("dead lettered", stats.dead_lettered.to_string()),
         ("expired", stats.expired.to_string()),
         ("removed by retention", stats.removed_by_retention.to_string()),
+        ("dropped", stats.dropped.to_string()),
     ]
 }
 
@@ -164,6 +165,7 @@ struct Stats {
     dead_lettered: u64,
     expired: u64,
     removed_by_retention: u64,
+    dropped: u64,
 }
 
 impl<'a> Object<'a> {
@@ -219,6 +221,7 @@ impl Stats {
             dead_lettered: stats.dead_lettered,
             expired: stats.expired,
             removed_by_retention: stats.removed_by_retention,
+            dropped: stats.dropped,
         }
     }
 }

@@ -128,6 +128,12 @@ impl Broker {
     pub async fn delete_subscription(&self, namespace: &NamespaceName, name: &SubscriptionName) -> Result<()> {
         let _alone = self.changes.lock().await;
         let known = self.entry(namespace, name)?;
+        self.delete_entry(&known).await
+    }
+
+    /// The same, for whoever changes nothing else meanwhile.
+    pub(super) async fn delete_entry(&self, known: &Entry) -> Result<()> {
+        let Subscription { namespace, name, .. } = &*known.kept.specification;
         if !self.engine.state().delete(&key(SPECIFICATIONS, namespace, name), known.version).await? {
             return Err(changed_meanwhile(name));
         }
@@ -314,7 +320,7 @@ impl Broker {
         Ok(())
     }
 
-    fn entry(&self, namespace: &NamespaceName, name: &SubscriptionName) -> Result<Entry> {
+    pub(super) fn entry(&self, namespace: &NamespaceName, name: &SubscriptionName) -> Result<Entry> {
         self.subscriptions.look(namespace, name, Entry::clone).ok_or_else(|| self.not_found(namespace, name))
     }
 

@@ -6,12 +6,18 @@ use std::{
     sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
+use tokio::sync::Notify;
+
 use super::{catalog::Described, hub::Hub, stored::Kept};
 use crate::model::{NamespaceName, Result, Subscription, SubscriptionName};
 
 /// The subscriptions of all namespaces. A namespace without any may be missing.
 #[derive(Default)]
-pub struct Entries(RwLock<ByNamespace>);
+pub struct Entries {
+    named: RwLock<ByNamespace>,
+    /// Told when one came, or changed.
+    pub changed: Arc<Notify>,
+}
 
 type ByNamespace = HashMap<NamespaceName, BTreeMap<SubscriptionName, Entry>>;
 
@@ -53,6 +59,7 @@ impl Entries {
         let Subscription { namespace, name, .. } = &*entry.kept.specification;
         let (namespace, name) = (namespace.clone(), name.clone());
         self.write().entry(namespace).or_default().insert(name, entry);
+        self.changed.notify_one();
     }
 
     /// Takes one out.
@@ -72,11 +79,11 @@ impl Entries {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, ByNamespace> {
-        self.0.read().expect("nobody panics while holding the subscriptions")
+        self.named.read().expect("nobody panics while holding the subscriptions")
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, ByNamespace> {
-        self.0.write().expect("nobody panics while holding the subscriptions")
+        self.named.write().expect("nobody panics while holding the subscriptions")
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     super::{Shared, filters, router::Registration, served::Place},
+    backlog::Backlog,
     ledger::{Ledger, Moment, Rules},
     rate::Rate,
     window::Window,
@@ -86,6 +87,10 @@ pub(super) struct Inner {
     /// When it is to be looked whether it goes on by itself.
     pub resumes: Option<Instant>,
     pub rate: Rate,
+    /// What waits, if that is bounded, and when it is looked at.
+    pub backlog: Option<Backlog>,
+    /// See `backlog`.
+    pub looks_at: Option<Instant>,
     /// Why nobody can work on it any more.
     pub ended: Option<Error>,
     /// Counts what must be kept.
@@ -170,6 +175,8 @@ impl Hub {
             edge: None,
             pause,
             resumes: resumes(pause, wall, now),
+            backlog: None,
+            looks_at: None,
             ended: None,
             changes: 0,
             kept: 0,
@@ -183,6 +190,7 @@ impl Hub {
             (Mutex::new(inner), Default::default(), Notify::new(), watch::Sender::new(0));
         let hub = Arc::new(Hub { shared, place, key, tag: id as u32, inner, saving, stirred, saved });
         let mut inner = hub.lock();
+        inner.begin_backlog();
         // What a crash interrupted goes on.
         if inner.ledger.has_deaths() || inner.next().is_some() {
             hub.stir(&mut inner, now);
@@ -204,6 +212,9 @@ impl Hub {
         let reads_on = specification.patterns == inner.specification.patterns
             && specification.filter == inner.specification.filter;
         inner.specification = specification;
+        inner.used = Instant::now();
+        inner.begin_backlog();
+        self.stir_at_next(&mut inner, Instant::now());
         if !reads_on {
             inner.patterns = Arc::new(inner.specification.pattern_set());
             inner.forget_found();
@@ -218,6 +229,7 @@ impl Hub {
     pub fn pause(self: &Arc<Self>, pause: Pause) {
         let now = Instant::now();
         let mut inner = self.lock();
+        inner.used = now;
         inner.pause = pause;
         inner.resumes = resumes(pause, self.shared.clock.now(), now);
         self.stir(&mut inner, now);
@@ -258,7 +270,7 @@ impl Hub {
     /// Goes to another position; with `dry_run` it stays. Answers what waits then, as an upper bound. Kept for good once
     /// answered.
     pub async fn seek(self: &Arc<Self>, position: Sequence, dry_run: bool) -> Result<u64> {
-        let backlog = self.backlog(position, 0).await?;
+        let backlog = self.waiting(position, 0).await?.messages;
         if !dry_run {
             let change = {
                 let mut inner = self.lock();
@@ -284,8 +296,10 @@ impl Hub {
             let (ledger, consumers) = (&inner.ledger, inner.consumers.len() as u32);
             (ledger.read(), ledger.oldest(), ledger.open(), ledger.counts(), ledger.outstanding(), consumers)
         };
+        let waiting = self.waiting(read, open as u64).await?;
         Ok(SubscriptionStats {
-            backlog_messages: self.backlog(read, open as u64).await?,
+            backlog_messages: waiting.messages,
+            backlog_bytes: waiting.bytes,
             oldest_unacked_age: self.age(oldest.unwrap_or(read)).await?,
             outstanding_messages: outstanding,
             consumers,
@@ -294,25 +308,8 @@ impl Hub {
             dead_lettered: counts.dead_lettered,
             expired: counts.expired,
             removed_by_retention: counts.removed,
-            ..SubscriptionStats::default()
+            dropped: counts.dropped,
         })
-    }
-
-    /// What waits from a position on, beside what is open: no more than there are positions, and no more than there are
-    /// messages in the topics that match.
-    pub(super) async fn backlog(&self, read: Sequence, open: u64) -> Result<u64> {
-        let patterns = self.lock().patterns.clone();
-        let bounds = self.place.log.bounds();
-        let positions = (bounds.end.0 + 1).saturating_sub(read.max(bounds.first).0);
-        let mut messages = 0;
-        if positions > 0 && !patterns.wants_all() {
-            for pattern in patterns.patterns() {
-                let topics = self.place.log.topics(pattern, "", usize::MAX).await?;
-                messages += topics.iter().filter(|topic| topic.last >= read).map(|topic| topic.messages).sum::<u64>();
-            }
-            return Ok(positions.min(messages) + open);
-        }
-        Ok(positions + open)
     }
 
     /// Begins to hear of what comes.
@@ -416,6 +413,8 @@ impl Inner {
         self.forget_found();
         self.ledger.seek(to);
         self.behind = to;
+        self.used = Instant::now();
+        self.begin_backlog();
         self.consumers.values_mut().for_each(|consumer| consumer.window.clear());
         self.wake_all();
     }

@@ -1,14 +1,16 @@
 //! Durable subscriptions: the broker remembers what was settled, and consumers come and go. In reading order: which there
 //! are and how they are changed (`catalog`, `entries` as they are found, `stored` as they lie in the state), one of them as it is served (`hub`), what is handed out (`dispatch`), to whom
 //! (`session`, `window`, `rate`, and `work` for whoever takes it once), what is said of it (`settle`), what happens by
-//! itself (`upkeep`, `burial`), where a message stands (`explain`), and who decides all of it (`ledger`).
+//! itself (`upkeep`, `backlog`, `burial`, `idle`), where a message stands (`explain`), and who decides all of it (`ledger`).
 
+mod backlog;
 mod burial;
 pub mod catalog;
 mod dispatch;
 mod entries;
 mod explain;
 mod hub;
+mod idle;
 mod ledger;
 mod letter;
 mod rate;

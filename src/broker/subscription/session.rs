@@ -98,7 +98,7 @@ impl Session {
             None => format!("{stream_id:016x}").into(),
         };
         let position = hub.lock().position();
-        let backlog = hub.backlog(position, 0).await?;
+        let backlog = hub.waiting(position, 0).await?.messages;
         let (consumer, flow, ack_deadline, open) = {
             let mut inner = hub.lock();
             if let Some(error) = &inner.ended {

@@ -40,7 +40,7 @@ impl Hub {
         let mut not_before = None;
         loop {
             self.tick();
-            let is_well = self.bury_all().await && self.save_if(&mut saved_at).await;
+            let is_well = self.bound_backlog().await && self.bury_all().await && self.save_if(&mut saved_at).await;
             not_before = (!is_well).then(|| Instant::now() + AGAIN).or(not_before.filter(|_| !is_well));
             let Some(until) = self.sleeps(saved_at, not_before) else { return };
             tokio::select! {
@@ -140,7 +140,7 @@ impl Hub {
 impl Inner {
     /// When something is over.
     pub fn next(&mut self) -> Option<Instant> {
-        [self.ledger.due(), self.closed_until, self.resumes].into_iter().flatten().min()
+        [self.ledger.due(), self.closed_until, self.resumes, self.looks_at].into_iter().flatten().min()
     }
 
     fn must_be_kept(&self) -> bool {

@@ -82,7 +82,7 @@ impl Broker {
             let inner = puller.hub.lock();
             (inner.position(), inner.ledger.open() as u64)
         };
-        let backlog = puller.hub.backlog(read, open).await?.saturating_sub(deliveries.len() as u64);
+        let backlog = puller.hub.waiting(read, open).await?.messages.saturating_sub(deliveries.len() as u64);
         Ok(Pulled { deliveries, backlog, gap })
     }
 

@@ -111,7 +111,7 @@ pub enum SubscriptionState {
 pub struct SubscriptionStats {
     /// Not settled yet. An upper bound: filters are not counted.
     pub backlog_messages: u64,
-    /// Their encoded bytes.
+    /// Their encoded bytes, at the average of what their topics hold.
     pub backlog_bytes: u64,
     /// Since the oldest that is not settled was published; none if nothing waits.
     pub oldest_unacked_age: Option<Duration>,
@@ -129,6 +129,8 @@ pub struct SubscriptionStats {
     pub expired: u64,
     /// Removed before they were settled.
     pub removed_by_retention: u64,
+    /// Left out, as more than `max_backlog` waited.
+    pub dropped: u64,
 }
 
 impl Subscription {

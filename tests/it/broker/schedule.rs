@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::support::{Fixture, all, earliest, event, is_silent, messages, open, publish, subscribe};
 use tilde::{
     broker::{Broker, Change, Config, LiveStream, Publish, subscription::Standing},
     clock::{Clock as _, ManualClock},
@@ -13,9 +14,6 @@ use tilde::{
     model::{NamespaceName, Pattern, Position, Reason, Records, Sequence, Subscription, SubscriptionName, Timestamp},
     telemetry::Metrics,
 };
-use tokio_stream::StreamExt;
-
-use super::support::{Fixture, earliest, event, is_silent, messages, open, publish, subscribe};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -45,17 +43,6 @@ async fn texts_of(stream: &mut LiveStream, count: usize) -> Vec<String> {
         texts.extend(messages(&event(stream).await).into_iter().map(|(_, _, text)| text));
     }
     texts
-}
-
-/// Everything that a topic holds, now.
-async fn all(broker: &Broker, pattern: &str) -> Vec<(Sequence, String, String)> {
-    let request = tilde::broker::Subscribe { stop_at_end: true, ..earliest(&[pattern]) };
-    let mut stream = broker.subscribe(request).await.unwrap();
-    let mut seen = Vec::new();
-    while let Some(event) = stream.next().await {
-        seen.extend(messages(&event.unwrap()));
-    }
-    seen
 }
 
 #[tokio::test(start_paused = true)]

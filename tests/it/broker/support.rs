@@ -138,6 +138,13 @@ pub async fn rest(stream: &mut LiveStream) -> Vec<Event> {
     stream.collect::<Result<Vec<_>>>().await.unwrap()
 }
 
+/// Everything that is there of the topics that match.
+pub async fn all(broker: &Broker, pattern: &str) -> Vec<(Sequence, String, String)> {
+    let request = Subscribe { stop_at_end: true, ..earliest(&[pattern]) };
+    let mut stream = broker.subscribe(request).await.unwrap();
+    rest(&mut stream).await.iter().flat_map(messages).collect()
+}
+
 /// Whether the stream has nothing to tell at this moment.
 pub async fn is_silent(stream: &mut LiveStream) -> bool {
     let mut next = std::pin::pin!(stream.next());

@@ -7,18 +7,18 @@ use std::{
 
 use proptest::prelude::*;
 use tilde::{
-    broker::Subscribe,
     broker::subscription::{Attach, Attached, Consumed, Delivery, FlowControl, Pull, Session, Standing, Word},
+    broker::{Subscribe, SubscriptionChange},
     clock::Clock as _,
     model::{
-        ConsumerName, DeliveryOrder, Message, NamespaceName, Position, Reason, Records, RetryPolicy, Sequence,
-        Subscription, SubscriptionName, SubscriptionState, Verdict,
+        BacklogPolicy, ConsumerName, DeliveryOrder, Message, NamespaceName, Position, Reason, Records, RetryPolicy,
+        Sequence, Subscription, SubscriptionName, SubscriptionState, Verdict,
     },
 };
 use tokio::time::{Instant, timeout};
 use tokio_stream::StreamExt;
 
-use super::support::{Fixture, earliest, open, publish, rest};
+use super::support::{Fixture, all, earliest, open, publish, rest};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -508,4 +508,70 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(by_key(seed));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_are_left_out_when_more_wait_than_may() {
+    let fixture = open().await;
+    fixture.create(Subscription { max_backlog: Some(10), ..jobs() }).await;
+    fixture.publish_many("jobs/a", 3).await;
+    assert_eq!(fixture.pull(3).await.len(), 3, "what was handed out does not count");
+    for _ in 0..2 {
+        fixture.publish_many("jobs/a", 8).await;
+        fixture.publish_many("other", 50).await;
+        tokio::time::sleep(2 * SECOND).await;
+    }
+    let stats = fixture.stats().await;
+    assert_eq!((stats.dropped, stats.outstanding_messages), (6, 3));
+    assert!(stats.backlog_bytes > stats.backlog_messages * 20, "{stats:?}");
+    assert_eq!([fixture.standing(4).await, fixture.standing(9).await], [Standing::Skipped; 2]);
+    let left = sequences(&fixture.pull(100).await);
+    assert_eq!(left, [10, 11, 62, 63, 64, 65, 66, 67, 68, 69]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_much_can_go_to_the_dead_letters() {
+    let fixture = open().await;
+    let policy = BacklogPolicy::DeadLetter;
+    fixture.create(Subscription { max_backlog: Some(5), backlog_policy: policy, ..jobs() }).await;
+    // More than are put there at a time.
+    fixture.publish_many("jobs/a", 1_000).await;
+    tokio::time::sleep(3 * SECOND).await;
+    let letters = all(&fixture.broker, "$dead/work").await;
+    assert_eq!(letters.len(), 995);
+    assert_eq!(fixture.standing(995).await, Standing::DeadLettered);
+    let told = fixture.broker.explain(&home(), &name(), Sequence(1)).await.unwrap();
+    assert!(told.last_reason.unwrap().contains("more than 5 messages waited"));
+    let left = sequences(&fixture.pull(100).await);
+    assert_eq!(left, [996, 997, 998, 999, 1_000]);
+    assert_eq!((fixture.stats().await.dead_lettered, fixture.stats().await.dropped), (995, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_nobody_uses_is_deleted_when_it_wants_to_be() {
+    let fixture = open().await;
+    fixture.create(Subscription { expire_after_idle: Some(60 * SECOND), ..jobs() }).await;
+    let exists = async || fixture.broker.get_subscription(&home(), &name()).await.is_ok();
+    let (session, _) = fixture.consume(attach("c", 10)).await;
+    tokio::time::sleep(100 * SECOND).await;
+    assert!(exists().await, "it has a consumer");
+    drop(session);
+    tokio::time::sleep(50 * SECOND).await;
+    fixture.pull(1).await;
+    tokio::time::sleep(59 * SECOND).await;
+    assert!(exists().await, "it was used");
+    tokio::time::sleep(3 * SECOND).await;
+    assert!(!exists().await);
+    assert!(fixture.kept("ledger/").is_empty() && fixture.kept("subscription/").is_empty());
+    // And one that is told to later.
+    fixture.create(jobs()).await;
+    tokio::time::sleep(1_000 * SECOND).await;
+    let expire: SubscriptionChange = Box::new(|subscription| {
+        subscription.expire_after_idle = Some(SECOND);
+        Ok(())
+    });
+    fixture.broker.update_subscription(&home(), &name(), "", expire).await.unwrap();
+    assert!(exists().await, "a change is use");
+    tokio::time::sleep(3 * SECOND).await;
+    assert!(!exists().await);
 }

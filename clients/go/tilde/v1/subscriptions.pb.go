@@ -267,7 +267,7 @@ type Subscription struct {
 	Start                  *StartPosition `protobuf:"bytes,10,opt,name=start,proto3" json:"start,omitempty"`
 	MaxOutstandingMessages *uint32        `protobuf:"varint,11,opt,name=max_outstanding_messages,json=maxOutstandingMessages,proto3,oneof" json:"max_outstanding_messages,omitempty"` // leased, over all consumers; 1 to 100,000; none is 100,000
 	MaxMessagesPerSecond   *float64       `protobuf:"fixed64,12,opt,name=max_messages_per_second,json=maxMessagesPerSecond,proto3,oneof" json:"max_messages_per_second,omitempty"`    // over all consumers; above 0; none is no limit
-	MaxBacklogMessages     *uint64        `protobuf:"varint,13,opt,name=max_backlog_messages,json=maxBacklogMessages,proto3,oneof" json:"max_backlog_messages,omitempty"`             // 1 or more; none is no limit; counted as SubscriptionStats does
+	MaxBacklogMessages     *uint64        `protobuf:"varint,13,opt,name=max_backlog_messages,json=maxBacklogMessages,proto3,oneof" json:"max_backlog_messages,omitempty"`             // that wait to be handed out first; 1 or more; none is no limit. Held within a second, and to a fiftieth
 	BacklogPolicy          BacklogPolicy  `protobuf:"varint,14,opt,name=backlog_policy,json=backlogPolicy,proto3,enum=tilde.v1.BacklogPolicy" json:"backlog_policy,omitempty"`        // what happens to the oldest beyond max_backlog_messages; default DROP_OLDEST
 	// Deleted when it had no consumer and no call for so long. 1 s or more; 0 is never, and the default.
 	ExpireAfterIdle *durationpb.Duration `protobuf:"bytes,15,opt,name=expire_after_idle,json=expireAfterIdle,proto3" json:"expire_after_idle,omitempty"`
@@ -573,7 +573,7 @@ func (x *DeadLetterPolicy) GetDrop() bool {
 type SubscriptionStats struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
 	BacklogMessages     uint64                 `protobuf:"varint,1,opt,name=backlog_messages,json=backlogMessages,proto3" json:"backlog_messages,omitempty"`             // not settled yet; an upper bound: filters are not counted
-	BacklogBytes        uint64                 `protobuf:"varint,2,opt,name=backlog_bytes,json=backlogBytes,proto3" json:"backlog_bytes,omitempty"`                      // of the same, encoded
+	BacklogBytes        uint64                 `protobuf:"varint,2,opt,name=backlog_bytes,json=backlogBytes,proto3" json:"backlog_bytes,omitempty"`                      // of the same, encoded, at the average size of what its topics hold
 	OldestUnackedAge    *durationpb.Duration   `protobuf:"bytes,3,opt,name=oldest_unacked_age,json=oldestUnackedAge,proto3" json:"oldest_unacked_age,omitempty"`         // since it was published; absent if nothing waits
 	OutstandingMessages uint32                 `protobuf:"varint,4,opt,name=outstanding_messages,json=outstandingMessages,proto3" json:"outstanding_messages,omitempty"` // leased
 	Consumers           uint32                 `protobuf:"varint,5,opt,name=consumers,proto3" json:"consumers,omitempty"`                                                // attached to this broker
@@ -583,6 +583,7 @@ type SubscriptionStats struct {
 	DeadLettered       uint64 `protobuf:"varint,8,opt,name=dead_lettered,json=deadLettered,proto3" json:"dead_lettered,omitempty"`
 	Expired            uint64 `protobuf:"varint,9,opt,name=expired,proto3" json:"expired,omitempty"`                                                    // their `ttl` was over before they were settled
 	RemovedByRetention uint64 `protobuf:"varint,10,opt,name=removed_by_retention,json=removedByRetention,proto3" json:"removed_by_retention,omitempty"` // before they were settled
+	Dropped            uint64 `protobuf:"varint,11,opt,name=dropped,proto3" json:"dropped,omitempty"`                                                   // left out, as more than max_backlog_messages waited
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -683,6 +684,13 @@ func (x *SubscriptionStats) GetExpired() uint64 {
 func (x *SubscriptionStats) GetRemovedByRetention() uint64 {
 	if x != nil {
 		return x.RemovedByRetention
+	}
+	return 0
+}
+
+func (x *SubscriptionStats) GetDropped() uint64 {
+	if x != nil {
+		return x.Dropped
 	}
 	return 0
 }
@@ -1899,7 +1907,7 @@ const file_tilde_v1_subscriptions_proto_rawDesc = "" +
 	"\fmax_attempts\x18\x04 \x01(\x05R\vmaxAttempts\"<\n" +
 	"\x10DeadLetterPolicy\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x12\n" +
-	"\x04drop\x18\x02 \x01(\bR\x04drop\"\xa6\x03\n" +
+	"\x04drop\x18\x02 \x01(\bR\x04drop\"\xc0\x03\n" +
 	"\x11SubscriptionStats\x12)\n" +
 	"\x10backlog_messages\x18\x01 \x01(\x04R\x0fbacklogMessages\x12#\n" +
 	"\rbacklog_bytes\x18\x02 \x01(\x04R\fbacklogBytes\x12G\n" +
@@ -1911,7 +1919,8 @@ const file_tilde_v1_subscriptions_proto_rawDesc = "" +
 	"\rdead_lettered\x18\b \x01(\x04R\fdeadLettered\x12\x18\n" +
 	"\aexpired\x18\t \x01(\x04R\aexpired\x120\n" +
 	"\x14removed_by_retention\x18\n" +
-	" \x01(\x04R\x12removedByRetention\"W\n" +
+	" \x01(\x04R\x12removedByRetention\x12\x18\n" +
+	"\adropped\x18\v \x01(\x04R\adropped\"W\n" +
 	"\x19CreateSubscriptionRequest\x12:\n" +
 	"\fsubscription\x18\x01 \x01(\v2\x16.tilde.v1.SubscriptionR\fsubscription\"r\n" +
 	"\x1aCreateSubscriptionResponse\x12:\n" +

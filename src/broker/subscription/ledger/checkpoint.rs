@@ -37,8 +37,8 @@ impl Ledger {
     /// The bytes to be kept. `wall` is what the clock says now.
     pub fn encode(&self, wall: Timestamp, now: Instant) -> Vec<u8> {
         let mut bytes = vec![VERSION];
-        let Counts { acked, redelivered, dead_lettered, expired, removed } = self.counts;
-        for number in [self.read.0, acked, redelivered, dead_lettered, expired, removed] {
+        let Counts { acked, redelivered, dead_lettered, expired, removed, dropped } = self.counts;
+        for number in [self.read.0, acked, redelivered, dead_lettered, expired, removed, dropped] {
             wire::put_varint(&mut bytes, number);
         }
         let ranges = self.skipped.ranges();
@@ -67,12 +67,12 @@ impl Ledger {
     /// The ledger as it was kept; None if the bytes are of no form that is known.
     pub fn restore(rules: Rules, bytes: &[u8], lease: u32, wall: Timestamp, now: Instant) -> Option<Ledger> {
         let (&VERSION, mut bytes) = bytes.split_first()? else { return None };
-        let mut numbers = [0; 6];
+        let mut numbers = [0; 7];
         for number in &mut numbers {
             *number = wire::take_varint(&mut bytes)?;
         }
-        let [read, acked, redelivered, dead_lettered, expired, removed] = numbers;
-        let counts = Counts { acked, redelivered, dead_lettered, expired, removed };
+        let [read, acked, redelivered, dead_lettered, expired, removed, dropped] = numbers;
+        let counts = Counts { acked, redelivered, dead_lettered, expired, removed, dropped };
         let mut ledger = Ledger { counts, ..Ledger::new(rules, Sequence(read), lease) };
         ledger.skipped = skipped(&mut bytes)?;
         ledger.letters = letters(&mut bytes)?;

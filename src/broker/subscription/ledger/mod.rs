@@ -81,6 +81,8 @@ pub struct Counts {
     pub expired: u64,
     /// Removed by retention before they were settled; an upper bound.
     pub removed: u64,
+    /// Left out as more waited than may.
+    pub dropped: u64,
 }
 
 /// One message that is open.
@@ -284,6 +286,27 @@ impl Ledger {
     /// Whether a message that lies in the log is to be handed out, as far as can be told before it is.
     pub fn wants(&self, sequence: Sequence) -> bool {
         sequence >= self.read || self.wanted.contains(&sequence)
+    }
+
+    /// What is new and lies before `to` is left out, as more waits than may: so many messages.
+    pub fn drop_until(&mut self, to: Sequence, messages: u64) {
+        self.skipped.add(self.read, to);
+        self.read = self.read.max(to);
+        self.counts.dropped += messages;
+    }
+
+    /// A message that is new is given up before anybody had it. Not if too much is open.
+    pub fn give_up(&mut self, sequence: Sequence, failure: Failure) -> bool {
+        if self.open.len() >= OPEN {
+            return false;
+        }
+        if sequence >= self.read {
+            self.read = sequence.next();
+            let failure = Some(Box::new(failure));
+            self.open.insert(sequence, Entry { standing: Standing::Dying, failure, ..Entry::ready() });
+            self.dying.push(sequence);
+        }
+        true
     }
 
     /// Of what is new, everything before `next` was looked at.

@@ -223,6 +223,7 @@ fn stats(stats: &SubscriptionStats) -> pb::SubscriptionStats {
         dead_lettered: stats.dead_lettered,
         expired: stats.expired,
         removed_by_retention: stats.removed_by_retention,
+        dropped: stats.dropped,
     }
 }
 
@@ -257,6 +258,7 @@ mod tests {
             dead_lettered: 8,
             expired: 9,
             removed_by_retention: 10,
+            dropped: 11,
         };
         let answered = answer(Described {
             subscription: subscription.into(),
@@ -276,6 +278,7 @@ mod tests {
             dead_lettered: 8,
             expired: 9,
             removed_by_retention: 10,
+            dropped: 11,
         };
         assert_eq!((answered.stats, answered.etag.as_str()), (Some(expected), "e"));
         assert_eq!(answered.state, pb::subscription::State::Paused as i32);
