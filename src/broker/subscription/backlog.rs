@@ -28,11 +28,18 @@ pub(super) struct Backlog {
     most: u64,
     // Messages in a chunk.
     step: u64,
-    // The first position of each, and how many messages it has.
-    chunks: VecDeque<(Sequence, u64)>,
+    chunks: VecDeque<Chunk>,
     // Everything before it was counted.
     counted: Sequence,
     waiting: u64,
+}
+
+/// Some messages, one after the other.
+#[derive(Debug)]
+struct Chunk {
+    first: Sequence,
+    last: Sequence,
+    count: u64,
 }
 
 impl Backlog {
@@ -45,8 +52,11 @@ impl Backlog {
     fn count(&mut self, sequences: impl Iterator<Item = Sequence>, next: Sequence) {
         for sequence in sequences.filter(|sequence| *sequence >= self.counted) {
             match self.chunks.back_mut() {
-                Some((_, count)) if *count < self.step => *count += 1,
-                _ => self.chunks.push_back((sequence, 1)),
+                Some(chunk) if chunk.count < self.step => {
+                    chunk.last = sequence;
+                    chunk.count += 1;
+                }
+                _ => self.chunks.push_back(Chunk { first: sequence, last: sequence, count: 1 }),
             }
             self.waiting += 1;
         }
@@ -55,7 +65,7 @@ impl Backlog {
 
     /// What lies before `read` waits no longer.
     fn passed(&mut self, read: Sequence) {
-        while !self.chunks.is_empty() && self.end_of_first() <= read {
+        while self.chunks.front().is_some_and(|chunk| chunk.last < read) {
             self.let_go();
         }
         self.counted = self.counted.max(read);
@@ -67,17 +77,13 @@ impl Backlog {
         while self.waiting > self.most {
             self.let_go();
         }
-        let first = self.chunks.front().map_or(self.counted, |(first, _)| *first);
+        let first = self.chunks.front().map_or(self.counted, |chunk| chunk.first);
         (self.waiting < before).then_some((first, before - self.waiting))
     }
 
-    fn end_of_first(&self) -> Sequence {
-        self.chunks.get(1).map_or(self.counted, |(first, _)| *first)
-    }
-
     fn let_go(&mut self) {
-        if let Some((_, count)) = self.chunks.pop_front() {
-            self.waiting -= count;
+        if let Some(chunk) = self.chunks.pop_front() {
+            self.waiting -= chunk.count;
         }
     }
 }
@@ -294,7 +300,7 @@ mod tests {
                         prop_assert!(left == before as u64 || left >= least.min(before as u64), "{left} of {before} are left");
                     }
                 }
-                prop_assert!(backlog.waiting >= waiting.len() as u64 && backlog.chunks.len() <= 250.max(waiting.len()));
+                prop_assert!(backlog.waiting >= waiting.len() as u64 && backlog.chunks.len() <= 2 + waiting.len() / backlog.step as usize);
             }
         }
     }
