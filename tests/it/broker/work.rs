@@ -439,6 +439,26 @@ async fn a_draining_broker_takes_settlements_and_counts_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_consumer_without_room_hears_that_the_broker_drains() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish_many("jobs/a", 2).await;
+    let (mut session, _) = fixture.consume(attach("c", 1)).await;
+    let held = ready(&mut session).await;
+    let hearing = tokio::spawn(async move { (consumed(&mut session).await, session) });
+    // It waits by then.
+    tokio::task::yield_now().await;
+    let broker = fixture.broker.clone();
+    let draining = tokio::spawn(async move { broker.drain(5 * SECOND).await });
+    let (told, mut session) = hearing.await.unwrap();
+    assert!(told.closing.is_some());
+    say(&mut session, &held[0], Verdict::Ack);
+    assert_eq!(session.next().await.unwrap().unwrap_err().reason(), Reason::Draining);
+    drop(session);
+    assert_eq!(draining.await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_subscription_that_is_deleted_ends_its_consumers() {
     let fixture = open().await;
     fixture.create(jobs()).await;
