@@ -459,6 +459,27 @@ async fn a_consumer_without_room_hears_that_the_broker_drains() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_one_broken_consumer_held_does_not_keep_the_others_waiting() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish_many("jobs/a", 100).await;
+    let (mut broken, _) = fixture.consume(attach("c", 100)).await;
+    assert_eq!(ready(&mut broken).await.len(), 100);
+    let (mut other, _) = fixture.consume(attach("d", 100)).await;
+    let began = Instant::now();
+    drop(broken);
+    let mut again = 0;
+    while again < 100 {
+        for delivery in deliveries(&mut other).await {
+            assert_eq!(delivery.attempt, 2);
+            say(&mut other, &delivery, Verdict::Ack);
+            again += 1;
+        }
+    }
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_subscription_that_is_deleted_ends_its_consumers() {
     let fixture = open().await;
     fixture.create(jobs()).await;
