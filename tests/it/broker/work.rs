@@ -353,6 +353,12 @@ async fn seek_and_purge_move_it_and_say_so() {
     assert!(fixture.broker.purge_subscription(&home, &name).await.unwrap() >= 5);
     assert!(fixture.pull(10).await.is_empty());
     seek(Position::Earliest, false).await.unwrap();
+    let pulled = fixture.pull(1).await;
+    seek(Position::Earliest, false).await.unwrap();
+    let text = String::from_utf8(pulled[0].ack_id.unwrap().encode().to_vec()).unwrap();
+    let word = [Word { ack_id: &text, verdict: Verdict::Ack, reason: "" }].into_iter();
+    let refused = fixture.broker.acknowledge(&home, &name, word).await.unwrap();
+    assert_eq!(refused, [(text.clone(), Reason::LeaseExpired)], "it comes again");
     assert_eq!(fixture.pull(100).await.len(), 10);
 }
 
