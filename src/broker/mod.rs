@@ -212,6 +212,7 @@ impl Broker {
 
     fn wake_streams(&self) {
         self.all_served().iter().for_each(|served| served.place.router.wake_all());
+        self.wake_consumers();
     }
 
     /// A namespace to publish to or to read from.

@@ -1,4 +1,4 @@
-//! A client of one broker: what its publishers and subscribers have in common. Cheap to clone; never ends by itself.
+//! A client of one broker: what its publishers, subscribers and consumers have in common. Cheap to clone; never ends by itself.
 
 use std::{
     sync::{Arc, Mutex},
@@ -8,8 +8,8 @@ use std::{
 use tokio::time::{self, Instant};
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Backoff, Fault, Publisher, PublisherOptions, Subscribe, endpoint::endpoint};
-use crate::clock::SystemClock;
+use super::{Backoff, Consume, Fault, Publisher, PublisherOptions, Subscribe, endpoint::endpoint};
+use crate::clock::{Clock as _, SystemClock};
 
 /// How long [`Client::connect`] tries, unless told otherwise.
 const CONNECT_FOR: Duration = Duration::from_secs(10);
@@ -82,6 +82,11 @@ impl Client {
     /// happens before [`Subscribe::start`].
     pub fn subscribe<P: Into<String>>(&self, patterns: impl IntoIterator<Item = P>) -> Subscribe {
         Subscribe::new(self.clone(), patterns.into_iter().map(Into::into).collect())
+    }
+
+    /// Works off a durable subscription, which must be there. Nothing happens before [`Consume::start`].
+    pub fn consume(&self, subscription: impl Into<String>) -> Consume {
+        Consume::new(self.clone(), subscription.into())
     }
 
     pub(super) fn namespace(&self) -> &str {
@@ -163,5 +168,10 @@ impl Client {
     /// The waits between tries to come back.
     pub(super) fn backoff() -> Backoff {
         Backoff::new(FIRST_WAIT, LONGEST_WAIT)
+    }
+
+    /// A name that nobody else has.
+    pub(super) fn random_id() -> String {
+        format!("{:016x}{:016x}", SystemClock.random(), SystemClock.random())
     }
 }

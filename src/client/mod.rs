@@ -1,5 +1,6 @@
 //! The Rust client. It connects and comes back by itself, publishes over one stream with many messages in flight, safely
-//! across broken connections, and follows topics from a position on. Never imports the broker's own code.
+//! across broken connections, follows topics from a position on, and works off subscriptions. Never imports the broker's
+//! own code.
 //!
 //! ```no_run
 //! use tilde::client::{Client, Event, PublishRequest, Start};
@@ -17,12 +18,20 @@
 //!         println!("{} messages; resume after {cursor}", messages.len());
 //!     }
 //! }
+//!
+//! let mut mails = client.consume("mails").start();
+//! while let Some(mail) = mails.next().await {
+//!     let mail = mail?;
+//!     println!("{} bytes to send, attempt {}", mail.message.bytes().len(), mail.attempt);
+//!     mail.ack();
+//! }
 //! # Ok(())
 //! # }
 //! ```
 
 pub mod backoff;
 mod broken;
+pub mod consumer;
 pub mod endpoint;
 pub mod fault;
 pub mod handle;
@@ -31,6 +40,7 @@ pub mod publisher;
 pub mod subscriber;
 
 pub use backoff::Backoff;
+pub use consumer::{Consume, Consumer, Delivery, Settling};
 pub use endpoint::{ANSWER_BYTES, DEFAULT_URL, connect, full_url, within};
 pub use fault::{Fate, Fault};
 pub use handle::{Client, Options};

@@ -2,6 +2,7 @@
 //!
 //! Short by default; with `TILDE_CAMPAIGN` in the environment the numbers in `rounds` are the large ones.
 
+mod consumer;
 mod cuts;
 mod examples;
 mod publisher;

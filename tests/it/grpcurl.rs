@@ -128,9 +128,10 @@ struct Live {
 }
 
 impl Live {
-    fn subscribe(broker: &Tilde, request: &Value) -> Live {
-        let request = request.to_string();
-        let args = ["-d", &request, address(broker), "tilde.v1.Broker/Subscribe"];
+    /// A call whose half is closed behind its one request.
+    fn call(broker: &Tilde, method: &str, request: &Value) -> Live {
+        let (request, method) = (request.to_string(), format!("tilde.v1.{method}"));
+        let args = ["-d", &request, address(broker), &method];
         let mut process = grpcurl(broker, &args).spawn().unwrap();
         let printed = BufReader::new(process.stdout.take().unwrap());
         let (send, responses) = mpsc::channel();
@@ -156,7 +157,7 @@ impl Drop for Live {
 #[test]
 fn a_closed_half_does_not_end_delivery() {
     let broker = Tilde::in_memory();
-    let mut live = Live::subscribe(&broker, &json!({"topics": ["ab~"], "max_messages": 3}));
+    let mut live = Live::call(&broker, "Broker/Subscribe", &json!({"topics": ["ab~"], "max_messages": 3}));
     assert!(live.next()["started"].is_object());
     // The request came and its half was closed before this; every message is received when it is published.
     for text in ["one", "two", "three"] {
@@ -165,6 +166,62 @@ fn a_closed_half_does_not_end_delivery() {
     }
     assert!(live.responses.recv_timeout(HANGS).is_err(), "it ends after max_messages");
     assert!(live.process.wait().unwrap().success());
+}
+
+/// Text and attempt of every delivery in these responses.
+fn delivered(responses: &[Value]) -> Vec<(String, u64)> {
+    let deliveries = responses.iter().filter_map(|response| response["deliveries"].as_array()).flatten();
+    let pair = |delivery: &Value| {
+        (delivery["message"]["text"].as_str().unwrap().to_owned(), delivery["attempt"].as_u64().unwrap())
+    };
+    deliveries.map(pair).collect()
+}
+
+fn attempts(expected: &[(&str, u64)]) -> Vec<(String, u64)> {
+    expected.iter().map(|(text, attempt)| (text.to_string(), *attempt)).collect()
+}
+
+#[test]
+fn a_subscription_is_made_and_worked_off() {
+    let broker = Tilde::start(&[]);
+    let subscription = json!({"name": "mails", "topics": ["mail/~"], "retry_policy": {"min_backoff": "0s"}});
+    let created = call(&broker, "Subscriptions/CreateSubscription", &json!({"subscription": subscription})).unwrap();
+    assert_eq!((&created[0]["created"], &created[0]["subscription"]["name"]), (&json!(true), &json!("mails")));
+    for text in ["to ann", "to bob", "to cy"] {
+        publish(&broker, "mail/1", text);
+    }
+    let pull = |request: Value| call(&broker, "Broker/Pull", &request).unwrap();
+    let settled = pull(json!({"subscription": "mails", "max_messages": 1, "ack_mode": "ACK_MODE_AUTO"}));
+    assert_eq!(delivered(&settled), attempts(&[("to ann", 1)]));
+    assert_eq!(settled[0]["deliveries"][0]["ackId"], Value::Null, "there is nothing to settle");
+
+    let pulled = pull(json!({"subscription": "mails"}));
+    assert_eq!(delivered(&pulled), attempts(&[("to bob", 1), ("to cy", 1)]));
+    let id = |at: usize| pulled[0]["deliveries"][at]["ackId"].clone();
+    let settlements = json!([
+        {"ack_ids": [id(0)], "verdict": "VERDICT_ACK"},
+        {"ack_ids": [id(1)], "verdict": "VERDICT_NACK", "delay": "0s", "reason": "no paper"},
+    ]);
+    let acknowledge = json!({"subscription": "mails", "settlements": settlements});
+    assert_eq!(call(&broker, "Broker/Acknowledge", &acknowledge).unwrap(), [json!({})], "all are taken");
+    let again = call(&broker, "Broker/Acknowledge", &acknowledge).unwrap().remove(0);
+    let refused: Vec<_> = again["refused"].as_array().unwrap().iter().map(|one| one["reason"].clone()).collect();
+    assert_eq!(refused, [json!("ALREADY_SETTLED"), json!("LEASE_EXPIRED")]);
+
+    // Who says nothing more detaches, unless what is delivered is done.
+    let silent = call(&broker, "Broker/Consume", &json!({"attach": {"subscription": "mails"}})).unwrap();
+    assert_eq!((silent.len(), &silent[0]["attached"]["ackDeadline"]), (1, &json!("30s")));
+    let attach = json!({"attach": {"subscription": "mails", "ack_mode": "ACK_MODE_AUTO"}});
+    let live = Live::call(&broker, "Broker/Consume", &attach);
+    assert!(live.next()["attached"].is_object());
+    assert_eq!(delivered(&[live.next()]), attempts(&[("to cy", 2)]));
+    publish(&broker, "mail/2", "to dee");
+    assert_eq!(delivered(&[live.next()]), attempts(&[("to dee", 1)]));
+    drop(live);
+    let request = json!({"name": "mails"});
+    let shown = call(&broker, "Subscriptions/GetSubscription", &request).unwrap().remove(0);
+    assert_eq!(shown["subscription"]["stats"]["acked"], "4");
+    broker.stop();
 }
 
 /// The reason and the field at fault, as the details of a status tell them.

@@ -1,32 +1,26 @@
 //! `tilde consume`: works off a durable subscription with a command a message, or prints it.
 //!
-//! `consumer` is the loop that ties the rest together; `line` is the stream and the streams after it; `leases` and
-//! `outbox` keep what is held and what is still to be said; `program` runs the command in its `environment`.
+//! `worker` is the loop that ties the rest together; `program` runs the command in its `environment`. The stream, and what
+//! is held and said on it, is the client's.
 
-mod consumer;
 mod environment;
-mod leases;
-mod line;
-mod outbox;
 mod program;
+mod worker;
 
-use std::ffi::OsString;
+use std::{ffi::OsString, time::Duration};
 
 use self::{
-    consumer::{Consumer, Work},
-    line::Line,
     program::Program,
+    worker::{Work, Worker},
 };
 use super::{
+    failure::Failure,
     interrupt::Interrupt,
     message::Form,
     output,
     remote::{self, Remote, Tenant},
 };
-use crate::{
-    pb::v1::{AckMode, Attach},
-    units::Span,
-};
+use crate::{client::Consume, units::Span};
 
 /// Run a command for each message of a subscription, or print them
 ///
@@ -59,7 +53,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", requires = "command")]
     timeout: Option<Span>,
 
-    /// Names this consumer, in stats and with dead letters [default: made up by the broker]
+    /// Names this consumer, in stats and with dead letters [default: made by chance]
     #[arg(long, value_name = "ID")]
     consumer_id: Option<String>,
 
@@ -94,8 +88,8 @@ const PRINTED_AHEAD: u32 = 100;
 pub fn run(args: Args) -> anyhow::Result<()> {
     remote::run(async {
         let interrupt = Interrupt::listen_patiently(1)?;
-        let line = Line::new(args.remote.clone(), args.attach());
-        Consumer::new(args.work(), line, args.window(), args.count).run(interrupt).await
+        let (work, consume) = (args.work(), args.consume()?);
+        Worker::new(work, consume, args.window(), args.count, args.remote).run(interrupt).await
     })
 }
 
@@ -112,15 +106,13 @@ impl Args {
         self.max_outstanding.unwrap_or(ahead)
     }
 
-    /// How every stream begins, but for its window.
-    fn attach(&self) -> Attach {
-        Attach {
-            subscription: self.name.clone(),
-            consumer_id: self.consumer_id.clone().unwrap_or_default(),
-            ack_mode: AckMode::Explicit.into(),
-            namespace: self.tenant.namespace.clone(),
-            ..Attach::default()
-        }
+    /// What is worked off. A command may take its time.
+    fn consume(&self) -> Result<Consume, Failure> {
+        let consume = self.remote.client(&self.tenant)?.consume(&self.name).keep_leases(Duration::MAX);
+        Ok(match &self.consumer_id {
+            Some(id) => consume.consumer_id(id),
+            None => consume,
+        })
     }
 }
 

@@ -218,6 +218,11 @@ impl Broker {
         }
     }
 
+    /// Wakes every consumer, also those that have no room for anything.
+    pub(in crate::broker) fn wake_consumers(&self) {
+        self.subscriptions.hubs().into_iter().for_each(|hub| hub.lock().wake_all());
+    }
+
     /// Deletes the subscriptions of a namespace that is gone, with all that they remember.
     pub(in crate::broker) async fn forget_subscriptions(&self, namespace: &NamespaceName) -> Result<()> {
         for hub in self.subscriptions.remove_all(namespace) {

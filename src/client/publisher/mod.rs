@@ -26,7 +26,6 @@ use tokio::{
 use self::{driver::Driver, shared::Shared, window::Answer};
 use super::{Client, Fault};
 use crate::{
-    clock::{Clock, SystemClock},
     model::limits,
     pb::v1::{Durability, PublishRequest},
 };
@@ -227,15 +226,10 @@ impl PublisherOptions {
     pub fn start(self) -> Publisher {
         let shared = Arc::new(Shared::new(self.limits));
         let named = self.producer_id.is_some();
-        let id = self.producer_id.clone().unwrap_or_else(random_id);
+        let id = self.producer_id.clone().unwrap_or_else(Client::random_id);
         tokio::spawn(Driver::new(shared.clone(), self, id, named).run());
         Publisher(Arc::new(Handle(shared)))
     }
-}
-
-/// A name that nobody else has.
-fn random_id() -> String {
-    format!("{:016x}{:016x}", SystemClock.random(), SystemClock.random())
 }
 
 fn too_large(bytes: usize) -> Fault {

@@ -353,6 +353,12 @@ async fn seek_and_purge_move_it_and_say_so() {
     assert!(fixture.broker.purge_subscription(&home, &name).await.unwrap() >= 5);
     assert!(fixture.pull(10).await.is_empty());
     seek(Position::Earliest, false).await.unwrap();
+    let pulled = fixture.pull(1).await;
+    seek(Position::Earliest, false).await.unwrap();
+    let text = String::from_utf8(pulled[0].ack_id.unwrap().encode().to_vec()).unwrap();
+    let word = [Word { ack_id: &text, verdict: Verdict::Ack, reason: "" }].into_iter();
+    let refused = fixture.broker.acknowledge(&home, &name, word).await.unwrap();
+    assert_eq!(refused, [(text.clone(), Reason::LeaseExpired)], "it comes again");
     assert_eq!(fixture.pull(100).await.len(), 10);
 }
 
@@ -436,6 +442,47 @@ async fn a_draining_broker_takes_settlements_and_counts_nothing() {
     assert_eq!(last.reason(), Reason::Draining);
     drop(session);
     assert_eq!(draining.await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_without_room_hears_that_the_broker_drains() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish_many("jobs/a", 2).await;
+    let (mut session, _) = fixture.consume(attach("c", 1)).await;
+    let held = ready(&mut session).await;
+    let hearing = tokio::spawn(async move { (consumed(&mut session).await, session) });
+    // It waits by then.
+    tokio::task::yield_now().await;
+    let broker = fixture.broker.clone();
+    let draining = tokio::spawn(async move { broker.drain(5 * SECOND).await });
+    let (told, mut session) = hearing.await.unwrap();
+    assert!(told.closing.is_some());
+    say(&mut session, &held[0], Verdict::Ack);
+    assert_eq!(session.next().await.unwrap().unwrap_err().reason(), Reason::Draining);
+    drop(session);
+    assert_eq!(draining.await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_broken_consumer_held_does_not_keep_the_others_waiting() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish_many("jobs/a", 100).await;
+    let (mut broken, _) = fixture.consume(attach("c", 100)).await;
+    assert_eq!(ready(&mut broken).await.len(), 100);
+    let (mut other, _) = fixture.consume(attach("d", 100)).await;
+    let began = Instant::now();
+    drop(broken);
+    let mut again = 0;
+    while again < 100 {
+        for delivery in deliveries(&mut other).await {
+            assert_eq!(delivery.attempt, 2);
+            say(&mut other, &delivery, Verdict::Ack);
+            again += 1;
+        }
+    }
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

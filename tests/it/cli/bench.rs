@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Answer, Tilde};
+use crate::support::{Answer, Tilde, dice::rounds};
 
 /// Runs one, and takes its only line.
 #[track_caller]
@@ -109,6 +109,15 @@ fn consume_settles_each_message_once() {
     assert_eq!((&line["messages"], &line["consumers"]), (&500.into(), &3.into()));
     let rows = broker.run(&["subscription", "list", "--format", "json"]).json();
     assert!(rows.is_empty(), "its subscription is gone: {rows:?}");
+}
+
+#[test]
+fn consumers_that_are_equally_fast_have_equal_shares() {
+    let broker = Tilde::start(&[]);
+    let messages = rounds(20_000, 100_000).to_string();
+    let line = bench(&broker, &["consume", "--messages", &messages, "--consumers", "3", "--window", "100"]);
+    let [least, most] = [&line["least"], &line["most"]].map(|share| share.as_u64().unwrap());
+    assert!(most * 5 <= least * 6, "{line}");
 }
 
 #[test]

@@ -1,15 +1,22 @@
 //! `tilde consume`: what the command gets, what its end means, how many run, and how it stops.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{BufRead, BufReader, Lines, Read},
     path::Path,
     process::{Child, ChildStdout},
+    sync::mpsc::{self, Receiver, Sender},
+    thread,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Answer, Tilde, finish};
+use crate::support::{Answer, Tilde, dice::rounds, finish};
+
+/// Nothing that a test waits for takes longer, unless it hangs.
+const HANGS: Duration = Duration::from_secs(60);
 
 /// A broker with the subscription `s` of `a/~`, and the messages `1` to `count` in `a/1` and so on.
 fn filled(count: u32, flags: &[&str]) -> Tilde {
@@ -212,4 +219,119 @@ fn one_whose_subscription_is_deleted_fails() {
     broker.run(&["subscription", "delete", "s", "--yes"]).ok();
     let told = finish(child).told(1);
     assert!(told.contains("(SUBSCRIPTION_NOT_FOUND)"), "{told}");
+}
+
+/// A broker with the subscription `s` of `a`, and the numbers from 0 to `count` as messages.
+fn numbered(count: usize, flags: &[&str]) -> Tilde {
+    let broker = Tilde::start(&[]);
+    broker.run(&[&["subscription", "create", "s", "a"], flags].concat()).ok();
+    let lines: String = (0..count).map(|number| format!("{number}\n")).collect();
+    broker.run_with(&["publish", "a", "--lines"], lines.as_bytes()).ok();
+    broker
+}
+
+/// Sends each line with the number of whoever printed it.
+fn pass_on(lines: Lines<BufReader<ChildStdout>>, who: usize, to: &Sender<(usize, String)>) {
+    let to = to.clone();
+    thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| to.send((who, line))));
+}
+
+#[track_caller]
+fn next(printed: &Receiver<(usize, String)>) -> (usize, String) {
+    printed.recv_timeout(HANGS).expect("nothing more is printed")
+}
+
+/// Asks until it is so.
+#[track_caller]
+fn wait_until(broker: &Tilde, counter: &str, value: usize) {
+    let began = std::time::Instant::now();
+    while stats(broker)[counter] != value {
+        assert!(began.elapsed() < HANGS, "{counter} is not {value}: {}", stats(broker));
+    }
+}
+
+#[test]
+fn three_share_the_work_and_each_message_is_settled_once() {
+    let count = rounds(6_000, 100_000);
+    // Slow enough that all three keep up, whatever else this machine does: how fast they are is not to be measured.
+    let broker = numbered(count, &["--max-rate", "1000"]);
+    // So that none is late.
+    broker.run(&["subscription", "pause", "s"]).ok();
+    let (send, printed) = mpsc::channel();
+    let consumers: Vec<Child> = (0..3)
+        .map(|who| {
+            let (child, lines) = spawned(&broker, &["--format", "raw"]);
+            pass_on(lines, who, &send);
+            child
+        })
+        .collect();
+    wait_until(&broker, "consumers", 3);
+    broker.run(&["subscription", "resume", "s"]).ok();
+    let mut shares = [0; 3];
+    let mut times = BTreeMap::new();
+    while shares.iter().sum::<usize>() < count {
+        let (who, number) = next(&printed);
+        shares[who] += 1;
+        *times.entry(number.parse::<usize>().unwrap()).or_insert(0) += 1;
+    }
+    for child in consumers {
+        signal(&child);
+        assert_eq!(finish(child).told(0), "");
+    }
+    assert!(printed.try_recv().is_err(), "nothing comes twice");
+    assert!(times.len() == count && times.values().all(|times| *times == 1), "{times:?}");
+    let [least, most] = [shares.iter().min(), shares.iter().max()].map(|share| *share.unwrap());
+    // Who comes first is chance, which evens out with many.
+    assert!(most * 100 <= least * rounds(200, 120), "{shares:?}");
+    let stats = stats(&broker);
+    assert_eq!((&stats["acked"], &stats["redelivered"]), (&count.into(), &0.into()));
+    assert_eq!((&stats["backlog_messages"], &stats["outstanding_messages"]), (&0.into(), &0.into()));
+}
+
+#[test]
+fn what_one_that_was_killed_held_comes_again_to_the_others_and_nothing_else_does() {
+    const DONE: usize = 100;
+    const HELD: usize = 50;
+    let count = rounds(3_000, 100_000);
+    let broker = numbered(count, &["--ack-deadline", "10m"]);
+    let gate = fifo(broker.directory(), "gate");
+    let script = format!("read n; echo $n; [ $n -lt {DONE} ] || cat gate");
+    let window = HELD.to_string();
+    let (mut killed, mut lines) = spawned(&broker, &["--max-outstanding", &window, "--", "sh", "-c", &script]);
+    for number in 0..=DONE {
+        assert_eq!(lines.next().unwrap().unwrap(), number.to_string());
+    }
+    wait_until(&broker, "acked", DONE);
+    wait_until(&broker, "outstanding_messages", HELD);
+
+    let (send, printed) = mpsc::channel();
+    let others: Vec<Child> = (0..2)
+        .map(|who| {
+            let (child, lines) = spawned(&broker, &["--format", "json"]);
+            pass_on(lines, who, &send);
+            child
+        })
+        .collect();
+    let mut attempts = BTreeMap::new();
+    for n in 0..count - DONE {
+        if n == (count - DONE - HELD) / 2 {
+            kill_process(Pid::from_child(&killed), Signal::KILL).unwrap();
+        }
+        let object: serde_json::Value = serde_json::from_str(&next(&printed).1).unwrap();
+        let number: usize = object["text"].as_str().unwrap().parse().unwrap();
+        assert_eq!(attempts.insert(number, object["attempt"].as_u64().unwrap()), None, "{number} came twice");
+    }
+    killed.wait().unwrap();
+    for child in others {
+        signal(&child);
+        assert_eq!(finish(child).told(0), "");
+    }
+    assert!(printed.try_recv().is_err(), "nothing more comes");
+    let expected = |number| if number < DONE + HELD { 2 } else { 1 };
+    assert_eq!(attempts, (DONE..count).map(|number| (number, expected(number))).collect());
+    let stats = stats(&broker);
+    assert_eq!((&stats["acked"], &stats["redelivered"]), (&count.into(), &HELD.into()));
+    assert_eq!((&stats["backlog_messages"], &stats["dead_lettered"]), (&0.into(), &0.into()));
+    // What the killed one had begun is no child of anybody here.
+    fs::write(&gate, "go on").unwrap();
 }

@@ -1,9 +1,13 @@
 //! Cut off at random, at any byte, again and again.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
-use tilde::client::{Event, Publisher};
-use tokio::sync::{mpsc, watch};
+use tilde::client::{Consumer, Event, Fate, Publisher, Settling};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::*;
 use crate::support::{
@@ -101,6 +105,30 @@ async fn a_subscriber_misses_nothing_and_gets_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_is_handed_each_message_once_and_settles_it_once() {
+    let broker = Tilde::start(&[]);
+    let (broker, handed) = consume_through_cuts(broker, None).await;
+    assert!(handed.values().all(|times| *times == 1), "{handed:?}");
+    let stats = broker.run(&["subscription", "show", "s", "--format", "json"]).json().remove(0)["stats"].clone();
+    assert_eq!((&stats["acked"], &stats["dead_lettered"]), (&handed.len().into(), &0.into()));
+    assert_eq!((&stats["backlog_messages"], &stats["outstanding_messages"]), (&0.into(), &0.into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_consumer_knows_to_be_settled_never_comes_again_also_if_the_broker_is_killed() {
+    let place = tempfile::tempdir().unwrap();
+    let broker = Tilde::start_in(place.path(), &[]);
+    let address = broker.url.trim_start_matches("http://").to_owned();
+    let restart = |broker: Tilde| {
+        broker.kill();
+        broker_at(place.path(), &address)
+    };
+    let (broker, _) = consume_through_cuts(broker, Some(&restart)).await;
+    let stats = broker.run(&["subscription", "show", "s", "--format", "json"]).json().remove(0)["stats"].clone();
+    assert_eq!((&stats["backlog_messages"], &stats["dead_lettered"]), (&0.into(), &0.into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_a_bad_line_both_hold_too() {
     let network = BadNetwork::new();
     let place = tempfile::tempdir().unwrap();
@@ -189,4 +217,113 @@ async fn follow_through_cuts(broker: &Tilde, most: u64) {
     stop.send_replace(true);
     end.send_replace(Some(soon("publishing", publishing).await.unwrap().len()));
     soon("reading", reading).await.unwrap();
+}
+
+/// What a consumer has had, and what it knows of it.
+#[derive(Debug, Default)]
+struct Worked {
+    /// How often each number was handed out.
+    handed: BTreeMap<u64, u32>,
+    /// Those that are not settled, as far as is known.
+    open: BTreeSet<u64>,
+    /// Those that are settled for good.
+    confirmed: BTreeSet<u64>,
+}
+
+/// Works off what is published at full speed, while the connection is cut again and again, and the broker sometimes
+/// killed. Answers how often each number was handed out.
+async fn consume_through_cuts(
+    mut broker: Tilde,
+    restart: Option<&dyn Fn(Tilde) -> Tilde>,
+) -> (Tilde, BTreeMap<u64, u32>) {
+    let mut dice = Dice::new();
+    let flags = ["--ack-deadline", "10m", "--max-attempts", "never"];
+    broker.run(&[&["subscription", "create", "s", "numbers"][..], &flags].concat()).ok();
+    let (proxy, through) = over(&broker).await;
+    let consumer = through.consume("s").start();
+    let (stop, stopped) = watch::channel(false);
+    let (received, answered) = (Arc::new(watch::Sender::new(0)), Arc::new(watch::Sender::new(0)));
+    let publisher = client(&broker).await.publisher();
+    let publishing = tokio::spawn(publish_for(publisher, stopped, answered, received.subscribe()));
+    let worked = Arc::new(Mutex::new(Worked::default()));
+    let (end, last) = watch::channel(None);
+    let working = tokio::spawn(work(consumer, worked.clone(), received.clone(), last, restart.is_some()));
+    for round in 1..=rounds(20, 1_000) {
+        cut(&proxy, &mut dice, &received, FAST).await;
+        if let Some(restart) = restart.filter(|_| round % 5 == 0) {
+            broker = restart(broker);
+        }
+        answers(&received, 1).await;
+    }
+    stop.send_replace(true);
+    end.send_replace(Some(soon("publishing", publishing).await.unwrap().len()));
+    soon("working", working).await.unwrap();
+    let worked = Arc::into_inner(worked).expect("nobody works any more").into_inner().unwrap();
+    (broker, worked.handed)
+}
+
+/// Acknowledges what comes, until all numbers below `last` are settled. Settlements are refused only if the broker `crashes`.
+async fn work(
+    mut consumer: Consumer,
+    worked: Arc<Mutex<Worked>>,
+    received: Arc<watch::Sender<u64>>,
+    mut last: watch::Receiver<Option<usize>>,
+    crashes: bool,
+) {
+    let (send, settling) = mpsc::unbounded_channel();
+    let answered = Arc::new(Notify::new());
+    let answers = tokio::spawn(note(settling, worked.clone(), answered.clone(), crashes));
+    loop {
+        tokio::select! {
+            delivery = consumer.next() => {
+                let delivery = delivery.expect("it goes on").unwrap();
+                let number = number(&delivery.message);
+                let count = {
+                    let mut worked = worked.lock().unwrap();
+                    assert!(!worked.confirmed.contains(&number), "{number} was settled for good, and came again");
+                    *worked.handed.entry(number).or_default() += 1;
+                    worked.open.insert(number);
+                    worked.handed.len()
+                };
+                received.send_replace(count as u64);
+                send.send((number, delivery.ack())).unwrap();
+            }
+            _ = last.changed() => {}
+            () = answered.notified() => {}
+        }
+        let worked = worked.lock().unwrap();
+        if last.borrow().is_some_and(|last| worked.handed.len() == last && worked.open.is_empty()) {
+            break;
+        }
+    }
+    consumer.close().await.unwrap();
+    drop(send);
+    answers.await.unwrap();
+}
+
+/// Writes down what became of settlements: each is taken, or it is not known which of its tries was. What a crash of the
+/// broker took back comes again.
+async fn note(
+    mut settling: mpsc::UnboundedReceiver<(u64, Settling)>,
+    worked: Arc<Mutex<Worked>>,
+    answered: Arc<Notify>,
+    crashes: bool,
+) {
+    while let Some((number, settling)) = settling.recv().await {
+        let answer = settling.await;
+        let mut worked = worked.lock().unwrap();
+        match answer {
+            Ok(()) => {
+                assert!(worked.confirmed.insert(number), "{number} was settled twice");
+                worked.open.remove(&number);
+            }
+            Err(fault) if crashes && fault.reason.as_deref() == Some("LEASE_EXPIRED") => {}
+            Err(fault) => {
+                let told = (fault.reason.as_deref(), fault.fate);
+                assert_eq!(told, (Some("ALREADY_SETTLED"), Fate::Unknown), "{number}: {fault}");
+                worked.open.remove(&number);
+            }
+        }
+        answered.notify_one();
+    }
 }

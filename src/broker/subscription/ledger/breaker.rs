@@ -43,6 +43,10 @@ impl Breaker {
     /// An attempt failed.
     pub fn failed(&mut self, now: Instant) {
         if let Some(tripped) = &mut self.tripped {
+            if now < tripped.next {
+                // It began before: one consumer that breaks with all that it has says no more than one that has little.
+                return;
+            }
             tripped.failures = tripped.failures.saturating_add(1);
             tripped.next = now + pause(tripped.failures);
             return;
@@ -82,9 +86,15 @@ mod tests {
         assert_eq!(breaker.next_try(), None, "too early to judge");
         breaker.failed(now);
         assert_eq!(breaker.next_try(), Some(now + FIRST));
+        (0..100).for_each(|_| breaker.failed(now));
+        assert_eq!(breaker.next_try(), Some(now + FIRST), "they began before");
+        let mut now = now + FIRST;
         breaker.failed(now);
         assert_eq!(breaker.next_try(), Some(now + 2 * FIRST));
-        (0..50).for_each(|_| breaker.failed(now));
+        for _ in 0..50 {
+            now = breaker.next_try().unwrap();
+            breaker.failed(now);
+        }
         assert_eq!(breaker.next_try(), Some(now + LONGEST));
         breaker.succeeded();
         assert_eq!(breaker.next_try(), None);

@@ -413,7 +413,8 @@ impl Ledger {
         let entry = match self.open.get_mut(&sequence) {
             Some(entry) => entry,
             None if sequence < self.read => return Err(Reason::AlreadySettled),
-            None => return Err(Reason::AckIdInvalid),
+            // It was handed out before a crash or a seek that has taken that back.
+            None => return Err(Reason::LeaseExpired),
         };
         let holder = match entry.standing {
             Standing::Leased { consumer, bytes, .. } if entry.lease == lease => Ended { consumer, bytes },
