@@ -210,8 +210,7 @@ impl Hub {
             Ok(page) => inner.accept(&page, span),
             Err(error) => {
                 tracing::error!(subscription = %inner.specification.name, %error, "the log cannot be read");
-                inner.ended = Some(error);
-                return inner.wake_all();
+                return self.end(&mut inner, error);
             }
         }
         inner.wake_next();
