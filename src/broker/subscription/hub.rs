@@ -433,6 +433,16 @@ impl Inner {
     }
 }
 
+impl Consumer {
+    /// Something will never come. What it was not told of yet becomes one with that.
+    pub fn miss(&mut self, gap: Gap) {
+        self.gap = Some(match self.gap {
+            Some(before) => Gap { first: before.first.min(gap.first), last: before.last.max(gap.last), ..gap },
+            None => gap,
+        });
+    }
+}
+
 /// When a pause is over by itself.
 pub(super) fn resumes(pause: Pause, wall: Timestamp, now: Instant) -> Option<Instant> {
     match pause {
