@@ -9,17 +9,46 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::{connection::Connections, counters::Counters};
+use super::{
+    connection::{Connections, Io},
+    counters::Counters,
+};
 
 /// How long to wait after an error that another try would meet again, as having no file left to open.
 const BACK_OFF: Duration = Duration::from_millis(100);
 /// One line of its kind in the log at most so often.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Where connections come in: a port, or what stands for one in a simulation.
+pub trait Listen: Send {
+    /// One connection.
+    type Io: Io;
+
+    /// The next one.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Io>> + Send;
+
+    /// Sets it up. Its other side may take nothing of what is sent for as long as `patience`; then it is to be closed.
+    fn set_up(io: &Self::Io, patience: Duration) -> io::Result<()>;
+}
+
+impl Listen for TcpListener {
+    type Io = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        Ok(TcpListener::accept(self).await?.0)
+    }
+
+    fn set_up(io: &TcpStream, patience: Duration) -> io::Result<()> {
+        io.set_nodelay(true)?;
+        // The library's sign of life waits behind what a client that stands still does not take. The system sees that.
+        Ok(set_tcp_user_timeout(io, patience.as_millis().try_into().unwrap_or(u32::MAX))?)
+    }
+}
+
 /// Takes connections and hands each to a task of its own.
-pub struct Acceptor {
+pub struct Acceptor<L> {
     /// Where they come in.
-    pub listener: TcpListener,
+    pub listener: L,
     /// What serves them.
     pub connections: Arc<Connections>,
     /// The tasks that serve them.
@@ -32,14 +61,14 @@ pub struct Acceptor {
     pub patience: Duration,
 }
 
-impl Acceptor {
+impl<L: Listen> Acceptor<L> {
     /// Takes connections for ever: ends by being dropped, which closes the port.
     pub async fn run(self) {
         let mut refusals = Throttle::default();
         let mut errors = Throttle::default();
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => self.take(stream, &mut refusals),
+                Ok(io) => self.take(io, &mut refusals),
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
                     if errors.allows() {
@@ -51,20 +80,18 @@ impl Acceptor {
         }
     }
 
-    fn take(&self, stream: TcpStream, refusals: &mut Throttle) {
+    fn take(&self, io: L::Io, refusals: &mut Throttle) {
         let Some(open) = self.counters.open(self.most) else {
             if refusals.allows() {
                 tracing::warn!(limit = self.most, "connections are closed at once: too many are open");
             }
             return;
         };
-        // The library's sign of life waits behind what a client that stands still does not take. The system sees that.
-        let patience = self.patience.as_millis().try_into().unwrap_or(u32::MAX);
-        if let Err(error) = stream.set_nodelay(true).and_then(|()| Ok(set_tcp_user_timeout(&stream, patience)?)) {
+        if let Err(error) = L::set_up(&io, self.patience) {
             tracing::debug!(%error, "a connection was gone before it began");
             return;
         }
-        self.tasks.spawn(Arc::clone(&self.connections).serve(stream, open));
+        self.tasks.spawn(Arc::clone(&self.connections).serve(io, open));
     }
 }
 

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -14,6 +17,11 @@ use super::{
     greeting::{self, Greeted, Version},
     layer::Stack,
 };
+
+/// What a connection reads from and writes to.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Io for T {}
 
 /// What all connections share.
 pub struct Connections {
@@ -41,16 +49,16 @@ impl Connections {
     }
 
     /// Serves one connection until it ends.
-    pub async fn serve(self: Arc<Self>, stream: TcpStream, _open: Open) {
+    pub async fn serve(self: Arc<Self>, io: impl Io, _open: Open) {
         tokio::select! {
             biased;
             () = self.cutting.cancelled() => {}
-            () = self.talk(stream) => {}
+            () = self.talk(io) => {}
         }
     }
 
-    async fn talk(&self, stream: TcpStream) {
-        let greeted = timeout(self.config.handshake_timeout, greeting::greet(stream));
+    async fn talk(&self, io: impl Io) {
+        let greeted = timeout(self.config.handshake_timeout, greeting::greet(io));
         let greeted = tokio::select! {
             biased;
             () = self.closing.cancelled() => return,
@@ -65,7 +73,7 @@ impl Connections {
         }
     }
 
-    async fn talk_http2(&self, io: Greeted<TcpStream>) {
+    async fn talk_http2(&self, io: Greeted<impl Io>) {
         let (mut gathering, io) = gather(io);
         let mut connection = std::pin::pin!(self.http2.serve_connection(TokioIo::new(io), Arc::clone(&self.stack)));
         let ended = tokio::select! {
@@ -81,7 +89,7 @@ impl Connections {
         }
     }
 
-    async fn talk_http1(&self, io: Greeted<TcpStream>) {
+    async fn talk_http1(&self, io: Greeted<impl Io>) {
         let mut connection = std::pin::pin!(self.http1.serve_connection(TokioIo::new(io), Arc::clone(&self.stack)));
         let ended = tokio::select! {
             biased;

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Config,
-    accept::Acceptor,
+    accept::{Acceptor, Listen},
     connection::Connections,
     counters::Counters,
     layer, process,
@@ -26,8 +26,8 @@ const LATE: Duration = Duration::from_secs(1);
 
 /// A port that is open, with nobody behind it yet: connections wait in the system's queue.
 #[derive(Debug)]
-pub struct Bound {
-    listener: TcpListener,
+pub struct Bound<L = TcpListener> {
+    listener: L,
     local_addr: SocketAddr,
     config: Config,
 }
@@ -68,7 +68,12 @@ pub async fn run(
     Ok(bind(config).await?.serve(broker, metrics, shutdown).await)
 }
 
-impl Bound {
+impl<L: Listen> Bound<L> {
+    /// One whose connections come in elsewhere than at a port of the system.
+    pub fn over(listener: L, local_addr: SocketAddr, config: Config) -> Self {
+        Bound { listener, local_addr, config }
+    }
+
     /// Where it listens: the port that was taken, if any was wanted.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr

@@ -22,5 +22,7 @@ pub(crate) mod grpc;
 mod http;
 mod status;
 
+pub use accept::Listen;
 pub use config::Config;
+pub use connection::Io;
 pub use edge::{Bound, Ended, bind, run};

@@ -14,4 +14,5 @@ mod filter;
 mod grpcurl;
 mod layers;
 mod readme;
+mod simulation;
 mod support;

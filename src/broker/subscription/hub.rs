@@ -10,10 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    sync::{Notify, watch},
-    time::Instant,
-};
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
     super::{Shared, filters, router::Registration, served::Place},
@@ -43,8 +40,8 @@ pub struct Hub {
     pub(super) saving: tokio::sync::Mutex<()>,
     /// Tells the task that tends it that there is something to do.
     pub(super) stirred: Notify,
-    /// The last change of the ledger that is kept for good.
-    pub(super) saved: watch::Sender<u64>,
+    /// Tells whoever waits for it, in turn, that the ledger is kept for good as it was; or will not be any more.
+    pub(super) saved: Notify,
 }
 
 /// Whether it hands anything out.
@@ -186,8 +183,7 @@ impl Hub {
             version,
             used: now,
         };
-        let (inner, saving, stirred, saved) =
-            (Mutex::new(inner), Default::default(), Notify::new(), watch::Sender::new(0));
+        let (inner, saving, stirred, saved) = (Mutex::new(inner), Default::default(), Notify::new(), Notify::new());
         let hub = Arc::new(Hub { shared, place, key, tag: id as u32, inner, saving, stirred, saved });
         let mut inner = hub.lock();
         inner.begin_backlog();
@@ -259,9 +255,8 @@ impl Hub {
         {
             let mut inner = self.lock();
             let message = format!("subscription {} was deleted", inner.specification.name);
-            inner.ended = Some(Error::new(Reason::SubscriptionNotFound, message));
             inner.generation += 1;
-            inner.wake_all();
+            self.end(&mut inner, Error::new(Reason::SubscriptionNotFound, message));
         }
         self.stirred.notify_one();
         drop(self.saving.lock().await);
@@ -328,9 +323,26 @@ impl Hub {
 
     /// Waits until a change is kept for good.
     pub(super) async fn kept(&self, change: u64) -> Result<()> {
-        let mut saved = self.saved.subscribe();
-        let result = saved.wait_for(|saved| *saved >= change).await.map(|_| ());
-        result.map_err(|_| Error::new(Reason::StorageFailed, "the broker stopped before the change was stored"))
+        loop {
+            let told = self.saved.notified();
+            {
+                let inner = self.lock();
+                if inner.kept >= change {
+                    return Ok(());
+                }
+                if let Some(error) = &inner.ended {
+                    return Err(error.clone());
+                }
+            }
+            told.await;
+        }
+    }
+
+    /// Nobody can work on it any more: all who wait are told why.
+    pub(super) fn end(&self, inner: &mut Inner, error: Error) {
+        inner.ended = Some(error);
+        inner.wake_all();
+        self.saved.notify_waiters();
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -417,6 +429,16 @@ impl Inner {
         self.begin_backlog();
         self.consumers.values_mut().for_each(|consumer| consumer.window.clear());
         self.wake_all();
+    }
+}
+
+impl Consumer {
+    /// Something will never come. What it was not told of yet becomes one with that.
+    pub fn miss(&mut self, gap: Gap) {
+        self.gap = Some(match self.gap {
+            Some(before) => Gap { first: before.first.min(gap.first), last: before.last.max(gap.last), ..gap },
+            None => gap,
+        });
     }
 }
 

@@ -119,7 +119,7 @@ impl Hub {
         inner.kept = change;
         inner.savers.drain(..).for_each(Waker::wake);
         drop(inner);
-        self.saved.send_replace(change);
+        self.saved.notify_waiters();
         Ok(())
     }
 

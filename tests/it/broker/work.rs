@@ -495,6 +495,23 @@ async fn a_subscription_that_is_deleted_ends_its_consumers() {
     assert!(fixture.kept("ledger/").is_empty() && fixture.kept("subscription/").is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_until_a_settlement_is_kept_is_told_that_its_subscription_is_deleted() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish("jobs/a", "x").await;
+    let held = fixture.pull(1).await;
+    let text = String::from_utf8(held[0].ack_id.unwrap().encode().to_vec()).unwrap();
+    let (home, name) = (home(), name());
+    let words = [Word { ack_id: &text, verdict: Verdict::Ack, reason: "" }].into_iter();
+    let acknowledging = timeout(60 * SECOND, fixture.broker.acknowledge(&home, &name, words));
+    let deleting = fixture.broker.delete_subscription(&home, &name);
+    let (acknowledged, deleted) = tokio::join!(acknowledging, deleting);
+    deleted.unwrap();
+    let error = acknowledged.expect("it waits for ever").unwrap_err();
+    assert_eq!(error.reason(), Reason::SubscriptionNotFound);
+}
+
 /// Within a key nothing overtakes, whatever fails and whoever goes.
 async fn by_key(seed: u64) {
     let fixture = open().await;
