@@ -24,6 +24,7 @@ mod load {
     pub mod namespaces;
     pub mod open;
     pub mod stuck;
+    pub mod subscriptions;
 
     pub mod bare;
     pub mod fdatasync;
@@ -70,6 +71,8 @@ enum Figure {
     Stuck(stuck::Args),
     /// Memory and disk of many namespaces.
     Namespaces(namespaces::Args),
+    /// Memory of durable subscriptions.
+    Subscriptions(subscriptions::Args),
     /// Time to start on a directory that holds messages.
     Open(open::Args),
     /// What the disk takes for one overwrite and `fdatasync`.
@@ -107,6 +110,7 @@ async fn run(figure: Figure) -> Result<Value> {
         Figure::Idle(args) => idle::run(args).await,
         Figure::Stuck(args) => stuck::run(args).await,
         Figure::Namespaces(args) => namespaces::run(args).await,
+        Figure::Subscriptions(args) => subscriptions::run(args).await,
         Figure::Open(args) => open::run(args).await,
         Figure::Fdatasync(args) => fdatasync::run(args).await,
         Figure::Floor(args) => floor::run(args).await,

@@ -7,7 +7,12 @@ use prost::{
     encoding::{WireType, encode_key, encode_varint, encoded_len_varint},
 };
 
-use super::options::Payload;
+use tonic::Status;
+
+use super::{
+    options::Payload,
+    wire::{malformed, take_field},
+};
 use crate::pb::v1::{PublishRequest, PublishStreamRequest};
 
 /// Bytes at the beginning of a payload that hold the message's number, the lowest byte first.
@@ -96,6 +101,17 @@ fn head(topic: &str, payload: &Payload) -> Bytes {
     encode_key(DATA, WireType::LengthDelimited, &mut head);
     encode_varint(size, &mut head);
     head.into()
+}
+
+/// The number at the beginning of a message's `data`.
+pub fn number(mut message: &[u8]) -> Result<u64, Status> {
+    const DATA: u64 = 4;
+    while let Some((field, value)) = take_field(&mut message)? {
+        if let (DATA, Some(number)) = (field, value.bytes().first_chunk::<NUMBER>()) {
+            return Ok(u64::from_le_bytes(*number));
+        }
+    }
+    Err(malformed())
 }
 
 #[cfg(test)]

@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
-use tokio::{task::JoinSet, time};
+use tokio::{sync::watch, task::JoinSet, time};
 use tonic::{Status, Streaming};
 
 use super::{
     feed::{Feed, Pace, Sent},
-    frames::{Frames, NUMBER},
+    frames::{Frames, number},
     latencies::Gathered,
     options::{Payload, Target, above_zero},
     progress::Progress,
@@ -25,7 +25,7 @@ use super::{
     schedule::{Alarm, Schedule},
     stream::{self, Response},
     usage::Usage,
-    wire::{malformed, take_field},
+    working::{Consumer, Working},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -49,6 +49,11 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     subscribers: u64,
 
+    /// Consumers of one durable subscription instead: each message goes to one of them, who settles it
+    #[arg(long, value_name = "N", conflicts_with = "subscribers", value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consumers: Option<u64>,
+
     /// Connections that they share; the publisher has one of its own [default: one for each]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4_096))]
     connections: Option<u64>,
@@ -71,6 +76,9 @@ pub struct Args {
 /// Without any arrival for so long, what is missing never comes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Messages that a consumer may have at the same time.
+const WINDOW: u32 = 1_000;
+
 /// From opening the streams to the first message: everything has settled by then.
 const HEAD_START: Duration = Duration::from_millis(50);
 
@@ -79,19 +87,37 @@ pub async fn run(mut args: Args, target: Target) -> anyhow::Result<()> {
     let topic = format!("bench/latency/{:016x}", SystemClock.random());
     let namespace = &target.tenant.namespace;
     let publisher = target.connect().await?;
-    let connections = *args.connections.get_or_insert(args.subscribers.min(4_096));
+    if args.consumers.is_some() {
+        args.subscribers = 0;
+    }
+    let receivers = args.consumers.unwrap_or(args.subscribers);
+    let connections = *args.connections.get_or_insert(receivers.min(4_096));
     let channels = target.connect_many(connections as usize).await?;
     let requests = (0..args.subscribers).map(|_| stream::request(namespace, vec![topic.clone()], Preset::New));
     let streams = stream::open_many(&channels, requests, Numbers::default()).await?;
+    let mut consumers = Vec::new();
+    let mut subscription = None;
+    if let Some(count) = args.consumers {
+        let working = subscription.insert(Working::begin(&target, topic.clone(), Preset::New).await?);
+        for channel in channels.iter().cycle().take(count as usize) {
+            consumers.push(working.attach(channel.clone(), WINDOW, true).await?);
+        }
+    }
 
     let before = Usage::ask(&target).await?;
     let [warm_up, counted] = [args.warm_up.0, args.length].map(|length| messages(args.rate, length));
     let schedule = Schedule::new(Instant::now() + HEAD_START, args.rate, warm_up + counted.max(1));
     let (latencies, arrived) = (Gathered::default(), Arc::new(AtomicU64::new(0)));
-    let progress = Progress::show(arrived.clone(), Some(schedule.count() * args.subscribers));
+    let all_arrivals = schedule.count() * args.subscribers.max(1);
+    let progress = Progress::show(arrived.clone(), Some(all_arrivals));
     let mut receiving = JoinSet::new();
     for stream in streams {
         receiving.spawn(receive(stream, schedule, warm_up, latencies.clone(), arrived.clone()));
+    }
+    let ended = watch::Sender::new(false);
+    for consumer in consumers {
+        let (ended, latencies, arrived) = (ended.clone(), latencies.clone(), arrived.clone());
+        receiving.spawn(consume(consumer, schedule, warm_up, latencies, arrived, ended));
     }
     let frames = Arc::new(Frames::new(&[topic], &args.payload));
     let durability = args.payload.durability.wire().into();
@@ -99,10 +125,13 @@ pub async fn run(mut args: Args, target: Target) -> anyhow::Result<()> {
     let feed = Feed::open(publisher, frames, namespace, durability, IN_FLIGHT, pace).await?;
     tokio::select! {
         result = async { tokio::try_join!(publish(feed), all(receiving)) } => result?,
-        missing = silence(&arrived, schedule.count() * args.subscribers) => bail!("{missing} deliveries never came"),
+        missing = silence(&arrived, all_arrivals) => bail!("{missing} deliveries never came"),
     };
     drop(progress);
     let used = Usage::ask(&target).await? - before;
+    if let Some(subscription) = subscription {
+        subscription.end().await?;
+    }
     // The last is due one step before the end.
     let took = schedule.due(schedule.count()) - schedule.due(warm_up);
     Report::new("latency", args, schedule.count() - warm_up, took, &latencies.lock(), used).print()
@@ -161,6 +190,41 @@ async fn receive(
     Ok(())
 }
 
+/// Takes what comes of a subscription and settles it, until all consumers together have had everything.
+async fn consume(
+    consumer: Consumer,
+    schedule: Schedule,
+    warm_up: u64,
+    latencies: Gathered,
+    arrived: Arc<AtomicU64>,
+    ended: watch::Sender<bool>,
+) -> anyhow::Result<()> {
+    let Consumer { say, mut stream } = consumer;
+    let mut end = ended.subscribe();
+    loop {
+        let handed = tokio::select! {
+            handed = stream.message() => handed?,
+            _ = end.wait_for(|ended| *ended) => break,
+        };
+        let now = Instant::now();
+        let handed = handed.context("the broker ended a stream")?;
+        ensure!(!handed.refused, "the broker refused a settlement, or is stopping: the run is of no worth");
+        for number in handed.numbers.into_iter().filter(|number| *number >= warm_up) {
+            latencies.lock().record(schedule.late(number, now));
+        }
+        if handed.messages > 0 {
+            say.send(handed.settlements).await?;
+        }
+        if arrived.fetch_add(handed.messages, Relaxed) + handed.messages >= schedule.count() {
+            ended.send_replace(true);
+        }
+    }
+    // Whoever closes his half detaches, and hears the end when all that he said is settled.
+    drop(say);
+    while stream.message().await?.is_some() {}
+    Ok(())
+}
+
 /// How many are due within such a time.
 fn messages(rate: u64, length: Duration) -> u64 {
     (length.as_secs_f64() * rate as f64) as u64
@@ -209,17 +273,6 @@ impl Receive for Numbers {
         })?;
         Ok(Numbered { delivered, numbers })
     }
-}
-
-/// The number at the beginning of a message's `data`.
-fn number(mut message: &[u8]) -> Result<u64, Status> {
-    const DATA: u64 = 4;
-    while let Some((field, value)) = take_field(&mut message)? {
-        if let (DATA, Some(number)) = (field, value.bytes().first_chunk::<NUMBER>()) {
-            return Ok(u64::from_le_bytes(*number));
-        }
-    }
-    Err(malformed())
 }
 
 #[cfg(test)]

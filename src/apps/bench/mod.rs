@@ -23,6 +23,7 @@ pub mod store;
 pub mod through;
 pub mod timed;
 pub mod window;
+pub mod working;
 
 pub mod raw;
 pub mod stream;
@@ -72,6 +73,7 @@ Examples:
   tilde bench consume --consumers 10                  1 M stored messages, each settled by itself
   tilde bench fanout --subscribers 1000 --connections 8
   tilde bench latency --rate 5000 --subscribers 10
+  tilde bench latency --rate 5000 --consumers 1       the same through a durable subscription
   tilde bench replay --messages 1000000";
 
 /// Runs it.
