@@ -10,6 +10,7 @@ mod damage;
 mod full_disk;
 mod ledger;
 mod load;
+mod removed;
 mod restart;
 mod work;
 

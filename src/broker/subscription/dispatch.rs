@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     engine::{Page, Query},
-    model::{AckId, DeliveryOrder, PatternSet, Record, Records, Result, Verdict, record::Part},
+    model::{AckId, DeliveryOrder, Gap, PatternSet, Record, Records, Result, Sequence, Verdict, record::Part},
 };
 
 /// Messages handed out at a time, at most; and to one consumer while others wait.
@@ -255,13 +255,26 @@ impl Inner {
                 self.found.push_back(Found { record, sequence, again: span.again });
             }
         }
-        if let Some(gap) = page.gap {
-            self.ledger.removed((gap.last.0 + 1).saturating_sub(gap.first.0));
-            self.consumers.values_mut().for_each(|consumer| consumer.gap = Some(gap));
-        }
-        match span.again {
-            true => self.ledger.passed_again(&span, page.next.min(span.through.next())),
-            false => self.behind = self.behind.max(page.next),
+        let gap = match span.again {
+            true => {
+                let (next, kept) =
+                    (page.next.min(span.through.next()), page.gap.map_or(Sequence::ZERO, |gap| gap.last.next()));
+                // Of what was read before, only what was not settled is missed.
+                let removed = self.ledger.passed_again(&span, next, kept);
+                page.gap.zip(removed).map(|(gap, (first, last))| Gap { first, last, ..gap })
+            }
+            false => {
+                self.behind = self.behind.max(page.next);
+                page.gap.inspect(|gap| {
+                    // What was read and not handed out is read again, behind the same gap.
+                    let (first, end) = (gap.first.max(self.counted), gap.last.next());
+                    self.ledger.removed(end.0.saturating_sub(first.0));
+                    self.counted = self.counted.max(end);
+                })
+            }
+        };
+        if let Some(gap) = gap {
+            self.consumers.values_mut().for_each(|consumer| consumer.miss(gap));
         }
     }
 

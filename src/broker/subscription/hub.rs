@@ -66,6 +66,8 @@ pub(super) struct Inner {
     pub found: VecDeque<Found>,
     /// Everything before it was read, when all that was found is handed out.
     pub behind: Sequence,
+    /// Of what retention has removed, everything before it is counted.
+    pub counted: Sequence,
     /// The log is being read.
     pub is_reading: bool,
     /// What was read before it changed counts no more.
@@ -155,6 +157,7 @@ impl Hub {
             patterns: Arc::new(specification.pattern_set()),
             rate: Rate::new(specification.max_rate, now),
             behind: ledger.read(),
+            counted: Sequence::ZERO,
             specification,
             ledger,
             found: VecDeque::new(),
@@ -430,6 +433,16 @@ impl Inner {
         self.behind = to;
         self.consumers.values_mut().for_each(|consumer| consumer.window.clear());
         self.wake_all();
+    }
+}
+
+impl Consumer {
+    /// Something will never come. What it was not told of yet becomes one with that.
+    pub fn miss(&mut self, gap: Gap) {
+        self.gap = Some(match self.gap {
+            Some(before) => Gap { first: before.first.min(gap.first), last: before.last.max(gap.last), ..gap },
+            None => gap,
+        });
     }
 }
 

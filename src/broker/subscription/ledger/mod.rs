@@ -291,14 +291,16 @@ impl Ledger {
         self.read = self.read.max(next);
     }
 
-    /// A span of what comes again was read up to `next`: what is still wanted of it is gone from the log.
-    pub fn passed_again(&mut self, span: &Span, next: Sequence) {
+    /// A span of what comes again was read up to `next`: what is still wanted of it is gone from the log. What lies before
+    /// `kept` was removed by retention: answers the first and the last of that.
+    pub fn passed_again(&mut self, span: &Span, next: Sequence, kept: Sequence) -> Option<(Sequence, Sequence)> {
         let gone = self.wanted.range(span.from..next.max(span.from)).copied();
         let gone: Vec<_> = gone.filter(|sequence| self.is_letter(*sequence) == span.is_letter).collect();
-        for sequence in gone {
-            self.counts.expired += 1;
-            self.close(sequence);
-        }
+        let removed = &gone[..gone.partition_point(|sequence| *sequence < kept)];
+        self.counts.removed += removed.len() as u64;
+        self.counts.expired += (gone.len() - removed.len()) as u64;
+        gone.iter().for_each(|sequence| self.close(*sequence));
+        Some((*removed.first()?, *removed.last()?))
     }
 
     /// Sends a dead letter back: it is handed out as if it were new. Not if it was sent back before, or too much is open.
@@ -536,7 +538,7 @@ impl Ledger {
         gone.into_iter().for_each(|sequence| self.close(sequence));
     }
 
-    /// Retention has removed what lay up to here, this many positions of it unread.
+    /// Retention has removed this many positions before they were read.
     pub fn removed(&mut self, positions: u64) {
         self.counts.removed += positions;
     }

@@ -199,7 +199,7 @@ impl Pair {
                 }
             }
             match span.again {
-                true => self.ledger.passed_again(&span, Sequence(through + 1)),
+                true => drop(self.ledger.passed_again(&span, Sequence(through + 1), Sequence::ZERO)),
                 false => self.ledger.passed(Sequence(through + 1)),
             }
         }
@@ -401,6 +401,19 @@ fn what_is_gone_from_the_log_is_no_longer_open() {
         pair.ledger.settle(Sequence(first), lease.lease, Verdict::Ack, failure, moment)
     });
     assert_eq!((late, pair.ledger.counts().expired), (Err(Reason::AlreadySettled), 1));
+}
+
+#[test]
+fn what_retention_has_removed_is_told_from_what_has_expired() {
+    let mut pair = Pair::new(DeliveryOrder::Shared, &[0, 0, 0, 0]);
+    while pair.take(1).is_some() {}
+    Pair::moment(pair.now, |moment| pair.ledger.give_back(1, None, moment));
+    let span = pair.ledger.span(10).unwrap();
+    pair.ledger.found(Sequence(1));
+    let removed = pair.ledger.passed_again(&span, Sequence(5), Sequence(4));
+    assert_eq!(removed, Some((Sequence(2), Sequence(3))), "1 was found, and 4 is gone for another reason");
+    let Counts { removed, expired, .. } = pair.ledger.counts();
+    assert_eq!((removed, expired, pair.ledger.open()), (2, 1, 1));
 }
 
 #[test]
