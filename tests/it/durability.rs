@@ -8,6 +8,7 @@ mod client;
 mod crashes;
 mod damage;
 mod full_disk;
+mod keys;
 mod ledger;
 mod load;
 mod removed;
