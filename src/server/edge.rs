@@ -107,10 +107,12 @@ impl<L: Listen> Bound<L> {
         tracing::info!(listen = %local_addr, "open");
 
         let failure = tokio::select! {
-            () = acceptor.run() => None,
+            // Whoever comes when it is to stop comes too late.
+            biased;
+            error = broker.engine().failed() => Some(error),
             () = shutdown => None,
             () = asked.requested() => None,
-            error = broker.engine().failed() => Some(error),
+            () = acceptor.run() => None,
         };
         if let Some(error) = &failure {
             tracing::error!(%error, "the engine failed: the broker stops");

@@ -268,7 +268,12 @@ impl Inner {
             }
             false => {
                 self.behind = self.behind.max(page.next);
-                page.gap.inspect(|gap| self.ledger.removed((gap.last.0 + 1).saturating_sub(gap.first.0)))
+                page.gap.inspect(|gap| {
+                    // What was read and not handed out is read again, behind the same gap.
+                    let (first, end) = (gap.first.max(self.counted), gap.last.next());
+                    self.ledger.removed(end.0.saturating_sub(first.0));
+                    self.counted = self.counted.max(end);
+                })
             }
         };
         if let Some(gap) = gap {

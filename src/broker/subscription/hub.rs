@@ -67,6 +67,8 @@ pub(super) struct Inner {
     pub found: VecDeque<Found>,
     /// Everything before it was read, when all that was found is handed out.
     pub behind: Sequence,
+    /// Of what retention has removed, everything before it is counted.
+    pub counted: Sequence,
     /// The log is being read.
     pub is_reading: bool,
     /// What was read before it changed counts no more.
@@ -160,6 +162,7 @@ impl Hub {
             patterns: Arc::new(specification.pattern_set()),
             rate: Rate::new(specification.max_rate, now),
             behind: ledger.read(),
+            counted: Sequence::ZERO,
             specification,
             ledger,
             found: VecDeque::new(),

@@ -4,6 +4,7 @@ mod admin;
 mod bench;
 mod config;
 mod consume;
+mod explain;
 mod fixtures;
 mod log;
 mod publish;

@@ -67,10 +67,10 @@ impl Chaos {
                 scene.enter(Stage::Calm);
             }
         } else if now >= self.next {
-            self.next = now + self.millis(1_500);
+            self.next = now + self.millis(1_000);
             match self.dice.roll(8) {
-                0 => self.crash(sim, scene, now),
-                1 => self.stop(scene, now),
+                0 | 1 => self.crash(sim, scene, now),
+                2 => self.stop(scene, now),
                 _ => self.disturb(sim, scene, now),
             }
         }
@@ -88,7 +88,8 @@ impl Chaos {
         all().for_each(|host| sim.partition(host, BROKER));
         sim.crash(BROKER);
         all().for_each(|host| sim.repair(host, BROKER));
-        self.broker = State::Down(now + self.millis(1_000));
+        let most = if self.dice.hits(2) { 1_000 } else { 20 };
+        self.broker = State::Down(now + self.millis(most));
     }
 
     fn stop(&mut self, scene: &Scene, now: At) {

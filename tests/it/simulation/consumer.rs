@@ -245,7 +245,7 @@ async fn acknowledge(scene: Scene, channel: Channel, subscription: usize, ack_id
 fn settlement(ack_id: String, verdict: Verdict, dice: &mut Dice) -> Settlement {
     let (verdict, delay) = match verdict {
         Verdict::Ack => (pb::Verdict::Ack, None),
-        Verdict::Nack => (pb::Verdict::Nack, dice.hits(2).then(|| Duration::from_millis(dice.roll(1_000)))),
+        Verdict::Nack => (pb::Verdict::Nack, dice.hits(2).then(|| Duration::from_millis(dice.roll(2_000)))),
         Verdict::Release => (pb::Verdict::Release, None),
         Verdict::Reject => (pb::Verdict::Reject, None),
         Verdict::Extend(by) => (pb::Verdict::Extend, Some(by)),

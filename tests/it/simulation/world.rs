@@ -92,7 +92,7 @@ fn subscription(rules: &Rules) -> Subscription {
         delivery_order: order.into(),
         ack_deadline: Some(duration(rules.ack_deadline)),
         retry_policy: Some(RetryPolicy {
-            min_backoff: millis(50),
+            min_backoff: millis(100),
             max_backoff: millis(1_000),
             multiplier: 2.0,
             max_attempts: rules.max_attempts.map_or(-1, |most| most as i32),
