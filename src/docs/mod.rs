@@ -42,4 +42,10 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0008-numbers-lie-behind-the-records.md")]
     pub mod d0008 {}
+
+    #[doc = include_str!("decisions/0009-the-ledger-remembers-what-is-open.md")]
+    pub mod d0009 {}
+
+    #[doc = include_str!("decisions/0010-scheduled-messages-lie-in-the-log.md")]
+    pub mod d0010 {}
 }

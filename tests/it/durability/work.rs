@@ -14,7 +14,8 @@ use tilde::{
     client,
     pb::v1::{
         AckMode, Attach, BatchPublishRequest, ConsumeRequest, ConsumeResponse, CreateSubscriptionRequest, FlowControl,
-        GetSubscriptionRequest, PullRequest, Settlement, StartPosition, Subscription, Verdict,
+        GetSubscriptionRequest, PullRequest, RetryPolicy, Settlement, StartPosition, SubscribeRequest, Subscription,
+        Verdict,
         broker_client::BrokerClient,
         start_position::{Position, Preset},
         subscriptions_client::SubscriptionsClient,
@@ -202,4 +203,60 @@ async fn a_clean_stop_takes_back_no_settlement() {
     // What was said when the stream had ended already was never heard.
     let unheard = again.iter().filter(|sequence| settled.contains_key(sequence)).count();
     assert!(unheard <= 200, "{unheard} of what was settled came again: more than a window");
+}
+
+/// On paused time it is tested in `broker::work`. Here the time is real, so that there is no upper bound.
+#[tokio::test]
+async fn retries_follow_the_policy_by_the_clock_on_the_wall() {
+    let broker = Tilde::start(&[]);
+    let least = Duration::from_millis(200);
+    let retry = RetryPolicy {
+        min_backoff: Some(least.try_into().unwrap()),
+        max_backoff: Some(Duration::from_secs(60).try_into().unwrap()),
+        multiplier: 2.0,
+        max_attempts: 5,
+    };
+    let asked = Subscription { retry_policy: Some(retry), ..subscription() };
+    let channel = client::connect(&broker.url).await.unwrap();
+    let request = CreateSubscriptionRequest { subscription: Some(asked) };
+    SubscriptionsClient::new(channel.clone()).create_subscription(request).await.unwrap();
+    let mut client = BrokerClient::new(channel);
+    client.publish(message("jobs/a", "x")).await.unwrap();
+    let (settle, mut stream) = consume(&broker, false).await;
+    let mut failed: Option<Instant> = None;
+    for attempt in 1..=5 {
+        let delivery = loop {
+            let response = timeout(PATIENCE, stream.message()).await.unwrap().unwrap().unwrap();
+            if let Some(delivery) = response.deliveries.into_iter().next() {
+                break delivery;
+            }
+        };
+        assert_eq!(delivery.attempt, attempt);
+        if let Some(failed) = failed {
+            // A tenth less, by chance.
+            let wait = least * 2u32.pow(attempt - 2);
+            assert!(failed.elapsed() >= wait.mul_f64(0.9), "attempt {attempt} after {:?}", failed.elapsed());
+        }
+        failed = Some(Instant::now());
+        let settlement = Settlement {
+            ack_ids: vec![delivery.ack_id],
+            verdict: Verdict::Nack.into(),
+            reason: "no paper".into(),
+            ..Default::default()
+        };
+        settle.send(ConsumeRequest { settlements: vec![settlement], ..Default::default() }).await.unwrap();
+    }
+    let request = SubscribeRequest { topics: vec!["$dead/work".into()], max_messages: 1, ..Default::default() };
+    let start = Some(StartPosition { position: Some(Position::Preset(Preset::Earliest.into())) });
+    let mut dead = client.subscribe(SubscribeRequest { start, ..request }).await.unwrap().into_inner();
+    let letter = loop {
+        let response = timeout(PATIENCE, dead.message()).await.unwrap().unwrap().unwrap();
+        if let Some(letter) = response.messages.into_iter().next() {
+            break letter;
+        }
+    };
+    assert_eq!(
+        (letter.attributes["tilde-reason"].as_str(), letter.attributes["tilde-attempts"].as_str()),
+        ("no paper", "5")
+    );
 }
