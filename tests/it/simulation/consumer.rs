@@ -64,7 +64,7 @@ struct Session {
     stream: Stream,
     dice: Dice,
     plans: Plans,
-    // What was said on this stream, and not answered.
+    // What was said on this stream, and not answered for certain.
     said: HashMap<String, Vec<Verdict>>,
 }
 
@@ -128,12 +128,11 @@ impl Session {
         for confirmation in response.confirmations {
             for ack_id in confirmation.ack_ids {
                 let said = self.said.entry(ack_id.clone()).or_default();
-                // Without confirmations only refusals are told: of which word is plain only if there was but one.
-                let verdict = match confirm {
-                    true => said.remove(0),
-                    false if said.iter().all(|other| *other == said[0]) => said[0],
-                    false => continue,
-                };
+                // An answer names the delivery, not the word: which is meant is plain only while all that wait are alike.
+                if said.iter().any(|other| *other != said[0]) {
+                    continue;
+                }
+                let verdict = if confirm { said.remove(0) } else { said[0] };
                 let refusal = (confirmation.code != 0).then(|| confirmation.reason.clone());
                 self.scene.write(What::Told { ack_id, verdict, refusal });
             }
