@@ -81,9 +81,13 @@ pub async fn run(args: Args, target: Target) -> anyhow::Result<()> {
     });
     let progress = Progress::show(work.settled.clone(), Some(args.messages));
     let start = Instant::now();
-    let mut working = JoinSet::new();
+    let mut consumers = Vec::new();
     for channel in channels {
-        let consumer = subscription.attach(channel, args.window, false).await?;
+        consumers.push(subscription.attach(channel, args.window, false).await?);
+    }
+    // All begin together.
+    let mut working = JoinSet::new();
+    for consumer in consumers {
         working.spawn(consume(consumer, work.clone()));
     }
     let mut shares = Vec::new();
