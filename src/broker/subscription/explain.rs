@@ -118,7 +118,7 @@ impl Hub {
         let (standing, sentence) = match () {
             () if is_skipped => (
                 Standing::Skipped,
-                "it was passed over: it came before the subscription began, or a seek or a purge left it out"
+                "it was passed over: it came before the subscription began, or a seek, a purge or a full backlog left it out"
                     .to_owned(),
             ),
             () if expired.is_some() => {

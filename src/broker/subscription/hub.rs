@@ -230,6 +230,10 @@ impl Hub {
         let mut inner = self.lock();
         inner.used = now;
         inner.pause = pause;
+        if pause == Pause::No {
+            inner.ledger.resume();
+            inner.closed_until = None;
+        }
         inner.resumes = resumes(pause, self.shared.clock.now(), now);
         self.stir(&mut inner, now);
         inner.wake_all();

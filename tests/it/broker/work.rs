@@ -384,6 +384,22 @@ async fn when_most_fails_it_tries_one_at_a_time_and_recovers_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_resumed_tries_at_full_speed_again() {
+    let fixture = open().await;
+    let retry = RetryPolicy { min_backoff: Duration::ZERO, max_attempts: None, ..RetryPolicy::default() };
+    fixture.create(Subscription { retry, ..jobs() }).await;
+    fixture.publish_many("jobs/a", 30).await;
+    let (mut session, _) = fixture.consume(attach("c", 100)).await;
+    for delivery in ready(&mut session).await {
+        say(&mut session, &delivery, Verdict::Nack { delay: None });
+    }
+    assert!(ready(&mut session).await.is_empty(), "it is tripped");
+    fixture.broker.resume_subscription(&home(), &name()).await.unwrap();
+    assert_eq!(ready(&mut session).await.len(), 30);
+    assert_eq!(fixture.broker.get_subscription(&home(), &name()).await.unwrap().state, SubscriptionState::Active);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rate_is_kept() {
     let fixture = open().await;
     fixture.create(Subscription { max_rate: Some(10.0), ..jobs() }).await;

@@ -225,6 +225,11 @@ impl Ledger {
         self.rules = rules;
     }
 
+    /// Whatever failed so far, it is tried at full speed again.
+    pub fn resume(&mut self) {
+        self.breaker = Breaker::default();
+    }
+
     /// Everything before it is open or settled.
     pub fn read(&self) -> Sequence {
         self.read
