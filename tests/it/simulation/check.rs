@@ -85,6 +85,8 @@ struct Work {
     acks: Vec<String>,
     // It is, and a crash cannot undo it.
     settled: Option<At>,
+    // The same, by whoever was handed it since the broker started.
+    settled_in_order: Option<At>,
 }
 
 struct Lease {
@@ -206,7 +208,8 @@ impl<'a> Checker<'a> {
             !is_dead && !is_acked
         };
         let is_settled = |later: &u64| {
-            let settled = self.work.get(&(subscription, *later)).and_then(|work| work.settled);
+            // What was handed out before a crash is believed to be done, though the crash took back what was before it.
+            let settled = self.work.get(&(subscription, *later)).and_then(|work| work.settled_in_order);
             settled.is_some_and(|settled| delivery.not_before > settled + SKEW)
         };
         let earlier = others.range(..delivery.sequence).find(|(earlier, _)| is_open(earlier));
@@ -289,7 +292,15 @@ impl<'a> Checker<'a> {
         let now = self.now;
         let Some(work) = self.ids.get(ack_id).and_then(|of| self.work.get_mut(of)) else { return };
         match (verdict, refusal) {
-            (Verdict::Ack, None) => work.settled = work.settled.or(Some(now)),
+            (Verdict::Ack, None) => {
+                work.settled = work.settled.or(Some(now));
+                let handed = work.leases.iter().find(|lease| lease.ack_id == ack_id).map(|lease| lease.from);
+                let is_broken =
+                    |(part, at): &(Part, At)| *part == Part::Broker && handed.is_none_or(|from| *at >= from);
+                if !self.broke.iter().any(is_broken) {
+                    work.settled_in_order = work.settled_in_order.or(Some(now));
+                }
+            }
             (Verdict::Ack, Some(_)) => {
                 // One that was said twice was taken the first time.
                 if let Some(at) = work.acks.iter().rposition(|known| known == ack_id) {
@@ -542,6 +553,13 @@ mod tests {
         let said = Story::of(Order::Key).stored(1).stored(3).delivered(1, "a").said("a", Verdict::Ack);
         let again = said.then(What::Broke(Part::Broker)).delivered(1, "b");
         again.delivered(3, "c").said("b", Verdict::Ack).said("c", Verdict::Ack).shows(&[Kind::Overtaken]);
+    }
+
+    #[test]
+    fn who_has_done_the_work_before_a_crash_is_believed() {
+        let said = Story::of(Order::Key).stored(1).stored(3).delivered(1, "a").said("a", Verdict::Ack);
+        let both = said.delivered(3, "b").then(What::Broke(Part::Broker)).acked("b");
+        both.delivered(1, "c").acked("c").shows(&[]);
     }
 
     #[test]
