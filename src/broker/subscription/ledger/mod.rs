@@ -8,8 +8,11 @@
 
 mod breaker;
 mod checkpoint;
+mod entry;
 mod keys;
 mod leases;
+mod letters;
+mod reading;
 mod retry;
 mod skipped;
 
@@ -21,7 +24,11 @@ use std::{
 
 use tokio::time::Instant;
 
-use self::{breaker::Breaker, keys::Keys, leases::Leases, skipped::Skipped};
+use self::{breaker::Breaker, entry::Entry, keys::Keys, leases::Leases, skipped::Skipped};
+pub use self::{
+    entry::{Failure, Standing},
+    reading::Span,
+};
 use crate::model::{DeliveryOrder, Reason, RetryPolicy, Sequence, Verdict};
 
 /// So many messages are open at the most: leased, waiting for another attempt, or for their key. At the bound nothing
@@ -83,68 +90,6 @@ pub struct Counts {
     pub removed: u64,
     /// Left out as more waited than may.
     pub dropped: u64,
-}
-
-/// One message that is open.
-#[derive(Clone, Debug)]
-struct Entry {
-    /// Attempts that failed.
-    attempts: u32,
-    /// Its last lease; zero if it had none since the broker started.
-    lease: u32,
-    standing: Standing,
-    key: Option<Arc<[u8]>>,
-    /// It is a dead letter that was sent back: it lies in another topic.
-    is_letter: bool,
-    /// Why the last attempt failed, and whose it was.
-    failure: Option<Box<Failure>>,
-}
-
-/// Why an attempt failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// For a person.
-    pub reason: String,
-    /// Who had the message.
-    pub consumer: Arc<str>,
-}
-
-/// Where an open message stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It may be handed out.
-    Ready,
-    /// An earlier message of its key is open.
-    Blocked,
-    /// A consumer has it.
-    Leased {
-        /// Who.
-        consumer: u32,
-        /// Until then.
-        deadline: Instant,
-        /// Its size.
-        bytes: u32,
-    },
-    /// It failed, and waits.
-    BackingOff {
-        /// Until then.
-        until: Instant,
-    },
-    /// It is given up, and is on its way to the dead letters.
-    Dying,
-}
-
-/// What of the log is to be read next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// From here on.
-    pub from: Sequence,
-    /// Up to here.
-    pub through: Sequence,
-    /// It was read before: what is open of it may be gone from the log by now.
-    pub again: bool,
-    /// It is a dead letter that was sent back.
-    pub is_letter: bool,
 }
 
 /// A message that may be handed to a consumer.
@@ -274,99 +219,6 @@ impl Ledger {
             None => self.rules.max_outstanding,
         };
         most.saturating_sub(self.outstanding)
-    }
-
-    /// What is to be read next: what comes again before what is new. At most `most` positions of what comes again. None
-    /// at the bound of what may be open.
-    pub fn span(&self, most: u64) -> Option<Span> {
-        if let Some(&from) = self.wanted.first() {
-            let is_letter = self.is_letter(from);
-            let last = self.wanted.range(..from.plus(most)).next_back().copied().filter(|_| !is_letter);
-            return Some(Span { from, through: last.unwrap_or(from), again: true, is_letter });
-        }
-        let is_full = self.open.len() >= OPEN;
-        (!is_full).then_some(Span { from: self.read, through: Sequence::MAX, again: false, is_letter: false })
-    }
-
-    /// Whether a message that lies in the log is to be handed out, as far as can be told before it is.
-    pub fn wants(&self, sequence: Sequence) -> bool {
-        sequence >= self.read || self.wanted.contains(&sequence)
-    }
-
-    /// What is new and lies before `to` is left out, as more waits than may: so many messages.
-    pub fn drop_until(&mut self, to: Sequence, messages: u64) {
-        self.skipped.add(self.read, to);
-        self.read = self.read.max(to);
-        self.counts.dropped += messages;
-    }
-
-    /// A message that is new is given up before anybody had it. Not if too much is open.
-    pub fn give_up(&mut self, sequence: Sequence, failure: Failure) -> bool {
-        if self.open.len() >= OPEN {
-            return false;
-        }
-        if sequence >= self.read {
-            self.read = sequence.next();
-            let failure = Some(Box::new(failure));
-            self.open.insert(sequence, Entry { standing: Standing::Dying, failure, ..Entry::ready() });
-            self.dying.push(sequence);
-        }
-        true
-    }
-
-    /// Of what is new, everything before `next` was looked at.
-    pub fn passed(&mut self, next: Sequence) {
-        self.read = self.read.max(next);
-    }
-
-    /// A span of what comes again was read up to `next`: what is still wanted of it is gone from the log. What lies before
-    /// `kept` was removed by retention: answers the first and the last of that.
-    pub fn passed_again(&mut self, span: &Span, next: Sequence, kept: Sequence) -> Option<(Sequence, Sequence)> {
-        let gone = self.wanted.range(span.from..next.max(span.from)).copied();
-        let gone: Vec<_> = gone.filter(|sequence| self.is_letter(*sequence) == span.is_letter).collect();
-        let removed = &gone[..gone.partition_point(|sequence| *sequence < kept)];
-        self.counts.removed += removed.len() as u64;
-        self.counts.expired += (gone.len() - removed.len()) as u64;
-        gone.iter().for_each(|sequence| self.close(*sequence));
-        Some((*removed.first()?, *removed.last()?))
-    }
-
-    /// Sends a dead letter back: it is handed out as if it were new. Not if it was sent back before, or too much is open.
-    pub fn redrive(&mut self, letter: Sequence) -> bool {
-        if self.open.len() >= OPEN || self.letters.len() >= LETTERS || !self.letters.insert(letter) {
-            return false;
-        }
-        let entry = Entry { is_letter: true, ..Entry::ready() };
-        self.open.insert(letter, entry);
-        self.wanted.insert(letter);
-        true
-    }
-
-    /// Whether a dead letter was sent back.
-    pub fn is_redriven(&self, letter: Sequence) -> bool {
-        self.letters.contains(&letter)
-    }
-
-    /// Dead letters before `first` are gone: they need not be remembered.
-    pub fn forget_letters(&mut self, first: Sequence) {
-        self.letters = self.letters.split_off(&first);
-    }
-
-    fn is_letter(&self, sequence: Sequence) -> bool {
-        self.open.get(&sequence).is_some_and(|entry| entry.is_letter)
-    }
-
-    /// A message was found in the log, and stays open until it is settled. Only for those that must be told from what is
-    /// gone, before they can be handed out.
-    pub fn found(&mut self, sequence: Sequence) {
-        self.wanted.remove(&sequence);
-    }
-
-    /// What was found and was not handed out is wanted again.
-    pub fn lost(&mut self, sequence: Sequence) {
-        if self.open.get(&sequence).is_some_and(|entry| entry.standing == Standing::Ready) {
-            self.wanted.insert(sequence);
-        }
     }
 
     /// Leases a message to a consumer. None if it is not to be handed out, or not now: then it is wanted again when its
@@ -541,37 +393,6 @@ impl Ledger {
         }
     }
 
-    /// Goes to another position: everything before it counts as settled, and nothing from there on. Leases end.
-    pub fn seek(&mut self, to: Sequence) {
-        for (&sequence, _) in self.open.iter().filter(|(_, entry)| !entry.is_letter) {
-            self.skipped.add(sequence, sequence.next());
-        }
-        self.skipped.add(self.read, to);
-        self.skipped.cut(to);
-        let fresh = Ledger::new(self.rules.clone(), to, self.lease);
-        // What was sent back and not settled may be sent back again.
-        let letters = self.letters.iter().copied().filter(|letter| !self.open.contains_key(letter)).collect();
-        let (counts, skipped) = (self.counts, std::mem::take(&mut self.skipped));
-        *self = Ledger { counts, skipped, letters, ..fresh };
-    }
-
-    /// Whether a message was passed over: it came before the subscription, or a seek or a purge left it out.
-    pub fn is_skipped(&self, sequence: Sequence) -> bool {
-        self.skipped.contains(sequence)
-    }
-
-    /// The log ends before `end`, which a crash has cut off: of what lay behind it nothing is known any more.
-    pub fn set_back(&mut self, end: Sequence) {
-        self.read = self.read.min(end);
-        let gone: Vec<_> = self.open.range(end..).map(|(sequence, _)| *sequence).collect();
-        gone.into_iter().for_each(|sequence| self.close(sequence));
-    }
-
-    /// Retention has removed this many positions before they were read.
-    pub fn removed(&mut self, positions: u64) {
-        self.counts.removed += positions;
-    }
-
     fn release(&mut self, sequence: Sequence) {
         let Some(entry) = self.open.get_mut(&sequence) else { return };
         entry.standing = Standing::Ready;
@@ -625,13 +446,6 @@ impl Ledger {
             entry.standing = Standing::Ready;
             self.wanted.insert(next);
         }
-    }
-}
-
-impl Entry {
-    /// One that nobody has had yet.
-    fn ready() -> Self {
-        Entry { attempts: 0, lease: 0, standing: Standing::Ready, key: None, is_letter: false, failure: None }
     }
 }
 
