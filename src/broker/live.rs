@@ -11,14 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use futures_core::Stream;
-use tokio::task::coop;
 
 use super::{
     Broker,
     beginning::{self, Beginning},
     filters,
     position::{self, Start},
-    pulse::{self, Pulse},
+    pulse::{self, Pulse, Pulsed},
     router::{Call, Registration},
     served::Admission,
     snapshot::Snapshot,
@@ -130,7 +129,6 @@ pub struct LiveStream {
     // It was told that it is at the committed end, and has not fallen behind since.
     told: bool,
     closing: bool,
-    ended: bool,
 }
 
 impl Broker {
@@ -176,7 +174,6 @@ impl Broker {
             arrived,
             told: arrived,
             closing: false,
-            ended: false,
             admission,
         })
     }
@@ -186,23 +183,17 @@ impl Stream for LiveStream {
     type Item = Result<Event>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        if this.ended {
-            return Poll::Ready(None);
-        }
-        // A stream with a long way to go lets the others have their turn.
-        let budget = ready!(coop::poll_proceed(cx));
-        let event = ready!(this.poll_event(cx));
-        budget.made_progress();
-        match &event {
-            Some(Ok(_)) => this.pulse.sent(),
-            Some(Err(_)) | None => this.ended = true,
-        }
-        Poll::Ready(event)
+        self.get_mut().poll_pulsed(cx)
     }
 }
 
-impl LiveStream {
+impl Pulsed for LiveStream {
+    type Event = Event;
+
+    fn pulse(&mut self) -> &mut Pulse {
+        &mut self.pulse
+    }
+
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
         if let Some(opening) = self.opening.take() {
             return Poll::Ready(Some(Ok(*opening)));
@@ -235,7 +226,9 @@ impl LiveStream {
             self.seat.unpark();
         }
     }
+}
 
+impl LiveStream {
     /// Takes what there is. None if there is nothing to tell up to the committed end.
     fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>>> {
         loop {

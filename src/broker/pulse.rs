@@ -1,4 +1,5 @@
-//! When a silent stream must give a sign of life, and when a closing one must end. Never sends anything.
+//! When a silent stream must give a sign of life, and when a closing one must end; and what all such streams do when they
+//! are polled. Never sends anything.
 
 use std::{
     future::Future,
@@ -7,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    task::coop,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use crate::model::{Error, Reason, Result, limits};
 
@@ -21,18 +25,52 @@ pub struct Pulse {
     sent: Instant,
     // When the stream ends, if it was told to.
     end: Option<Instant>,
+    // Its last word was said.
+    has_ended: bool,
+}
+
+/// A stream with a pulse.
+pub trait Pulsed {
+    /// What it tells.
+    type Event;
+
+    /// Its pulse.
+    fn pulse(&mut self) -> &mut Pulse;
+
+    /// The next event; an error or none is the last.
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Self::Event>>>;
+
+    /// As `Stream::poll_next`: a stream with much to tell lets the others have their turn, and is silent once it has ended.
+    fn poll_pulsed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Self::Event>>> {
+        if self.pulse().has_ended {
+            return Poll::Ready(None);
+        }
+        let budget = ready!(coop::poll_proceed(cx));
+        let event = ready!(self.poll_event(cx));
+        budget.made_progress();
+        match &event {
+            Some(Ok(_)) => self.pulse().sent(),
+            Some(Err(_)) | None => self.pulse().has_ended = true,
+        }
+        Poll::Ready(event)
+    }
 }
 
 impl Pulse {
     /// One that beats after `interval` of silence; the first time after `first`, so that streams that began together do
     /// not beat together.
     pub fn new(interval: Duration, first: Duration) -> Self {
-        Pulse { timer: None, interval, silence: first, sent: Instant::now(), end: None }
+        Pulse { timer: None, interval, silence: first, sent: Instant::now(), end: None, has_ended: false }
     }
 
     /// Something was sent.
     pub fn sent(&mut self) {
         self.sent = Instant::now();
+    }
+
+    /// Whether the stream has said its last word.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// The stream has until then; there are no more beats.

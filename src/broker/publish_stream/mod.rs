@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures_core::Stream;
-use tokio::{sync::OwnedSemaphorePermit, task::coop};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 pub use self::event::{Answer, PublishEvent, PublishedRun};
@@ -24,7 +24,7 @@ use self::{
 };
 use super::{
     Broker, Closing, Heartbeat, Publish,
-    pulse::{self, Pulse},
+    pulse::{self, Pulse, Pulsed},
     served::{Admission, Served},
 };
 use crate::{
@@ -76,7 +76,6 @@ pub struct PublishStream {
     event: PublishEvent,
     pulse: Pulse,
     end: Option<Result<()>>,
-    over: bool,
     // Last, so that the stream counts as open until everything else of it is gone.
     admission: Admission,
 }
@@ -119,7 +118,6 @@ impl Broker {
             event,
             pulse: Pulse::new(open.heartbeat_interval, jitter),
             end: None,
-            over: false,
             admission,
         })
     }
@@ -132,7 +130,7 @@ impl PublishStream {
             .pieces
             .iter()
             .fold((0, 0), |(messages, bytes), piece| (messages + piece.batch.len(), bytes + piece.batch.bytes()));
-        let open = self.end.is_none() && !self.interrupted && !self.over;
+        let open = self.end.is_none() && !self.interrupted && !self.pulse.has_ended();
         open && messages < PIECE_MESSAGES && bytes < PIECE_BYTES && self.event.answers.len() + self.refused < ANSWERS
     }
 
@@ -272,6 +270,38 @@ impl PublishStream {
         }
     }
 
+    /// What is told first of an interruption: that the broker drains. The others need no grace.
+    fn closing(&mut self) -> Option<Closing> {
+        let deadline = *self.broker.shared.deadline.get()?;
+        self.pulse.end_at(deadline);
+        Some(self.broker.shared.closing(deadline))
+    }
+
+    /// Why the broker ends the stream, when all that it took is answered.
+    fn last_word(&self) -> Error {
+        match &self.session {
+            _ if self.admission.place.is_deleted() => self.admission.place.gone(),
+            Some(session) if self.broker.shared.deadline.get().is_none() => refusal::replaced(&session.producer),
+            _ => self.broker.shared.draining("the broker is stopping, and the stream ends with it"),
+        }
+    }
+}
+
+impl Stream for PublishStream {
+    type Item = Result<PublishEvent>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_pulsed(cx)
+    }
+}
+
+impl Pulsed for PublishStream {
+    type Event = PublishEvent;
+
+    fn pulse(&mut self) -> &mut Pulse {
+        &mut self.pulse
+    }
+
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<PublishEvent>>> {
         if !self.interrupted && self.interruption.as_mut().poll(cx).is_ready() {
             self.interrupted = true;
@@ -306,42 +336,6 @@ impl PublishStream {
         let server_time = self.broker.shared.clock.now();
         let heartbeat = Heartbeat { server_time, last_sequence: self.admission.place.log.tail().committed() };
         Poll::Ready(Some(Ok(PublishEvent { heartbeat: Some(heartbeat), ..PublishEvent::default() })))
-    }
-
-    /// What is told first of an interruption: that the broker drains. The others need no grace.
-    fn closing(&mut self) -> Option<Closing> {
-        let deadline = *self.broker.shared.deadline.get()?;
-        self.pulse.end_at(deadline);
-        Some(self.broker.shared.closing(deadline))
-    }
-
-    /// Why the broker ends the stream, when all that it took is answered.
-    fn last_word(&self) -> Error {
-        match &self.session {
-            _ if self.admission.place.is_deleted() => self.admission.place.gone(),
-            Some(session) if self.broker.shared.deadline.get().is_none() => refusal::replaced(&session.producer),
-            _ => self.broker.shared.draining("the broker is stopping, and the stream ends with it"),
-        }
-    }
-}
-
-impl Stream for PublishStream {
-    type Item = Result<PublishEvent>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        if this.over {
-            return Poll::Ready(None);
-        }
-        // A stream with much to tell lets the others have their turn.
-        let budget = ready!(coop::poll_proceed(cx));
-        let event = ready!(this.poll_event(cx));
-        budget.made_progress();
-        match &event {
-            Some(Ok(_)) => this.pulse.sent(),
-            Some(Err(_)) | None => this.over = true,
-        }
-        Poll::Ready(event)
     }
 }
 

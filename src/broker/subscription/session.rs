@@ -11,12 +11,12 @@ use std::{
 };
 
 use futures_core::Stream;
-use tokio::{task::coop, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     super::{
         live::{Closing, Heartbeat},
-        pulse::Pulse,
+        pulse::{Pulse, Pulsed},
         served::Admission,
     },
     dispatch::Delivery,
@@ -85,7 +85,6 @@ pub struct Session {
     pulse: Pulse,
     closing: bool,
     detached: bool,
-    ended: bool,
 }
 
 impl Session {
@@ -122,7 +121,6 @@ impl Session {
             pulse: Pulse::new(interval, shared.clock.jitter(interval)),
             closing: false,
             detached: false,
-            ended: false,
         })
     }
 
@@ -163,32 +161,6 @@ impl Session {
         self.auto
     }
 
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Consumed>>> {
-        if let Some(attached) = self.attached.take() {
-            return Poll::Ready(Some(Ok(Consumed { attached: Some(attached), ..Consumed::default() })));
-        }
-        if let Some(word) = self.interruption() {
-            return Poll::Ready(Some(word));
-        }
-        let (work, is_empty) = match self.take(cx) {
-            Ok(taken) => taken,
-            Err(error) => return Poll::Ready(Some(Err(error))),
-        };
-        if !work.deliveries.is_empty() || !work.confirmations.is_empty() || work.gap.is_some() {
-            return Poll::Ready(Some(Ok(work)));
-        }
-        if is_empty && self.confirmations.is_empty() && (self.detached || self.closing) {
-            return Poll::Ready(self.closing.then(|| Err(self.drained())));
-        }
-        ready!(self.pulse.poll(cx));
-        if self.closing {
-            return Poll::Ready(Some(Err(self.drained())));
-        }
-        let server_time = self.hub.shared.clock.now();
-        let heartbeat = Heartbeat { server_time, last_sequence: self.hub.place.log.tail().committed() };
-        Poll::Ready(Some(Ok(Consumed { heartbeat: Some(heartbeat), ..Consumed::default() })))
-    }
-
     /// What there is for it, and whether it has nothing.
     fn take(&mut self, cx: &mut Context<'_>) -> Result<(Consumed, bool)> {
         let mut inner = self.hub.lock();
@@ -196,7 +168,8 @@ impl Session {
             return Err(error.clone());
         }
         let mut work = Consumed::default();
-        // What was refused is told at once; what was taken, when it is kept for good.
+        // What was taken is told when it is kept for good. What is said of one delivery is answered in the order in which it
+        // was said, so that a refusal waits for what came before it.
         while let Some((change, _, result)) = self.confirmations.front() {
             if result.is_ok() && *change > inner.kept {
                 let waker = cx.waker();
@@ -245,18 +218,41 @@ impl Stream for Session {
     type Item = Result<Consumed>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        if this.ended {
-            return Poll::Ready(None);
+        self.get_mut().poll_pulsed(cx)
+    }
+}
+
+impl Pulsed for Session {
+    type Event = Consumed;
+
+    fn pulse(&mut self) -> &mut Pulse {
+        &mut self.pulse
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Consumed>>> {
+        if let Some(attached) = self.attached.take() {
+            return Poll::Ready(Some(Ok(Consumed { attached: Some(attached), ..Consumed::default() })));
         }
-        let budget = ready!(coop::poll_proceed(cx));
-        let event = ready!(this.poll_event(cx));
-        budget.made_progress();
-        match &event {
-            Some(Ok(_)) => this.pulse.sent(),
-            Some(Err(_)) | None => this.ended = true,
+        if let Some(word) = self.interruption() {
+            return Poll::Ready(Some(word));
         }
-        Poll::Ready(event)
+        let (work, is_empty) = match self.take(cx) {
+            Ok(taken) => taken,
+            Err(error) => return Poll::Ready(Some(Err(error))),
+        };
+        if !work.deliveries.is_empty() || !work.confirmations.is_empty() || work.gap.is_some() {
+            return Poll::Ready(Some(Ok(work)));
+        }
+        if is_empty && self.confirmations.is_empty() && (self.detached || self.closing) {
+            return Poll::Ready(self.closing.then(|| Err(self.drained())));
+        }
+        ready!(self.pulse.poll(cx));
+        if self.closing {
+            return Poll::Ready(Some(Err(self.drained())));
+        }
+        let server_time = self.hub.shared.clock.now();
+        let heartbeat = Heartbeat { server_time, last_sequence: self.hub.place.log.tail().committed() };
+        Poll::Ready(Some(Ok(Consumed { heartbeat: Some(heartbeat), ..Consumed::default() })))
     }
 }
 

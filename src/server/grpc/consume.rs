@@ -11,10 +11,13 @@ use std::{
 use bytes::Bytes;
 use futures_core::Stream;
 use http::{Request, Response};
-use http_body::{Body, Frame};
+use http_body::Body;
 use tonic::{Status, codec::Streaming, codegen::StdError};
 
-use super::{convert, deliveries, settlements, stream};
+use super::{
+    convert, deliveries, settlements,
+    stream::{self, Answers},
+};
 use crate::{
     broker::{
         Broker,
@@ -41,15 +44,15 @@ impl ConsumeService {
                 let broker = self.0.clone();
                 let waiting = broker.clone();
                 let phase = Phase::First(Box::pin(async move { waiting.closed().await }));
-                stream::answer(ConsumeBody { broker, requests, phase })
+                stream::answer(Consuming { broker, requests, phase })
             }
             Err(refused) => refused.into_http(),
         }
     }
 }
 
-/// The deliveries of a stream, then its status as trailers. Dropping it is all the cleanup there is.
-struct ConsumeBody {
+/// The deliveries of a stream, from its first request on.
+struct Consuming {
     broker: Arc<Broker>,
     requests: Streaming<pb::ConsumeRequest>,
     phase: Phase,
@@ -74,8 +77,8 @@ struct Open {
     ended: bool,
 }
 
-impl ConsumeBody {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
+impl Answers for Consuming {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
         loop {
             match &mut self.phase {
                 Phase::First(closed) => match Pin::new(&mut self.requests).poll_next(cx) {
@@ -96,7 +99,9 @@ impl ConsumeBody {
             }
         }
     }
+}
 
+impl Consuming {
     fn open(&self, mut first: pb::ConsumeRequest) -> Result<Phase> {
         let Some(said) = first.attach.take() else {
             return Err(convert::invalid("attach", "is missing: the first request says which subscription is meant"));
@@ -167,28 +172,6 @@ impl Open {
     fn refuse(&mut self, refusal: Status) {
         self.ended = true;
         self.refusal = Some(refusal);
-    }
-}
-
-impl Body for ConsumeBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if matches!(self.phase, Phase::Over) {
-            return Poll::Ready(None);
-        }
-        let status = match ready!(self.poll(cx)) {
-            Ok(Some(frame)) => return Poll::Ready(Some(Ok(Frame::data(frame)))),
-            Ok(None) => Status::ok(""),
-            Err(status) => status,
-        };
-        self.phase = Phase::Over;
-        Poll::Ready(Some(stream::trailers(&status).map(Frame::trailers)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self.phase, Phase::Over)
     }
 }
 

@@ -12,13 +12,13 @@ use std::{
 use bytes::Bytes;
 use futures_core::Stream;
 use http::{Request, Response};
-use http_body::{Body, Frame};
+use http_body::Body;
 use tonic::{Status, codec::Streaming, codegen::StdError};
 
 use super::{
     convert,
     incoming::{self, Raw},
-    stream,
+    stream::{self, Answers},
 };
 use crate::{
     broker::{Answer, Broker, OpenPublishStream, PublishEvent, PublishStream, PublishedRun},
@@ -43,15 +43,15 @@ impl PublishStreamService {
                 let broker = self.0.clone();
                 let waiting = broker.clone();
                 let phase = Phase::First(Box::pin(async move { waiting.closed().await }));
-                stream::answer(PublishBody { broker, requests, phase })
+                stream::answer(Publishing { broker, requests, phase })
             }
             Err(refused) => refused.into_http(),
         }
     }
 }
 
-/// The answers of a stream, then its status as trailers. Dropping it is all the cleanup there is.
-struct PublishBody {
+/// The answers of a stream, from its first request on.
+struct Publishing {
     broker: Arc<Broker>,
     requests: Streaming<Raw>,
     phase: Phase,
@@ -87,8 +87,8 @@ struct Open {
     ended: bool,
 }
 
-impl PublishBody {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
+impl Answers for Publishing {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
         loop {
             match &mut self.phase {
                 Phase::First(closed) => match Pin::new(&mut self.requests).poll_next(cx) {
@@ -107,7 +107,9 @@ impl PublishBody {
             }
         }
     }
+}
 
+impl Publishing {
     fn open(&self, frame: Bytes) -> Result<Phase> {
         let first = incoming::frame(&frame)?.0.unwrap_or_default();
         let namespace = NamespaceName::parse(&first.namespace)?;
@@ -218,28 +220,6 @@ impl Open {
     fn end(&mut self, result: Result<()>) {
         self.ended = true;
         self.stream.finish(result);
-    }
-}
-
-impl Body for PublishBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if matches!(self.phase, Phase::Over) {
-            return Poll::Ready(None);
-        }
-        let status = match ready!(self.poll(cx)) {
-            Ok(Some(frame)) => return Poll::Ready(Some(Ok(Frame::data(frame)))),
-            Ok(None) => Status::ok(""),
-            Err(status) => status,
-        };
-        self.phase = Phase::Over;
-        Poll::Ready(Some(stream::trailers(&status).map(Frame::trailers)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self.phase, Phase::Over)
     }
 }
 

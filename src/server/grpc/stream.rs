@@ -1,9 +1,14 @@
-//! What the streams that are served by hand share: reading messages, and the frames of an answer. Never knows what they
+//! What the streams that are served by hand share: reading messages, and the body of an answer. Never knows what they
 //! say.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use http_body::Body;
+use http_body::{Body, Frame};
 use prost::Message;
 use tonic::{Status, codec::Streaming, codegen::StdError};
 
@@ -29,18 +34,44 @@ where
     Ok(Streaming::new_request(decoder, request.into_body(), None, Some(limits::REQUEST_BYTES)))
 }
 
-/// An answer that goes on as long as its body.
-pub fn answer<B>(body: B) -> Response<tonic::body::Body>
-where
-    B: Body<Data = Bytes, Error = Status> + Send + 'static,
-{
-    let mut response = Response::new(tonic::body::Body::new(body));
+/// What is answered on a stream. Dropping it is all the cleanup there is.
+pub trait Answers: Send + Unpin + 'static {
+    /// The next frame; none where the stream ends as it was meant to. Not polled any more after that, or an error.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>>;
+}
+
+/// An answer that goes on as long as there is anything to be answered.
+pub fn answer(answers: impl Answers) -> Response<tonic::body::Body> {
+    let mut response = Response::new(tonic::body::Body::new(AnswerBody(Some(answers))));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }
 
+/// The frames, then the status as trailers. None once the status has been sent.
+struct AnswerBody<A>(Option<A>);
+
+impl<A: Answers> Body for AnswerBody<A> {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(answers) = &mut self.0 else { return Poll::Ready(None) };
+        let status = match ready!(answers.poll_frame(cx)) {
+            Ok(Some(frame)) => return Poll::Ready(Some(Ok(Frame::data(frame)))),
+            Ok(None) => Status::ok(""),
+            Err(status) => status,
+        };
+        self.0 = None;
+        Poll::Ready(Some(trailers(&status).map(Frame::trailers)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
 /// The status as what ends an answer.
-pub fn trailers(status: &Status) -> Result<HeaderMap, Status> {
+fn trailers(status: &Status) -> Result<HeaderMap, Status> {
     let mut trailers = HeaderMap::with_capacity(4);
     status.add_header(&mut trailers)?;
     Ok(trailers)

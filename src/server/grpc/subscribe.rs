@@ -15,10 +15,13 @@ use std::{
 use bytes::Bytes;
 use futures_core::Stream;
 use http::{Request, Response};
-use http_body::{Body, Frame};
+use http_body::Body;
 use tonic::Status;
 
-use super::{convert, frame, stream};
+use super::{
+    convert, frame,
+    stream::{self, Answers},
+};
 use crate::{
     broker::{Broker, LiveStream, Subscribe},
     model::{Error, Filter, LagPolicy, NamespaceName, PatternSet, Reason, Result, limits},
@@ -38,7 +41,7 @@ impl SubscribeService {
         B::Error: Into<tonic::codegen::StdError> + Send,
     {
         match self.open(request).await {
-            Ok(stream) => stream::answer(LiveBody { stream: Some(stream) }),
+            Ok(stream) => stream::answer(stream),
             Err(refused) => refused.into_http(),
         }
     }
@@ -88,29 +91,13 @@ fn lag_policy(policy: i32) -> Result<LagPolicy> {
     })
 }
 
-/// The frames of a live stream, then its status as trailers. Dropping it is all the cleanup there is.
-struct LiveBody {
-    // None once the status has been sent.
-    stream: Option<LiveStream>,
-}
-
-impl Body for LiveBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Some(live) = &mut self.stream else { return Poll::Ready(None) };
-        let status = match ready!(Pin::new(live).poll_next(cx)) {
-            Some(Ok(event)) => return Poll::Ready(Some(Ok(Frame::data(frame::encode(&event))))),
-            Some(Err(error)) => error.into(),
-            None => Status::ok(""),
-        };
-        self.stream = None;
-        Poll::Ready(Some(stream::trailers(&status).map(Frame::trailers)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.stream.is_none()
+impl Answers for LiveStream {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
+        Poll::Ready(match ready!(Pin::new(self).poll_next(cx)) {
+            Some(Ok(event)) => Ok(Some(frame::encode(&event))),
+            Some(Err(error)) => Err(error.into()),
+            None => Ok(None),
+        })
     }
 }
 
