@@ -37,6 +37,14 @@ const SPANS: [(&str, u128); 8] = [
     ("ns", 1),
 ];
 
+/// Reads a length of time that is not nothing.
+pub fn above_zero(text: &str) -> Result<Duration, String> {
+    match text.parse()? {
+        Span(Duration::ZERO) => Err("write a duration above zero, as in 10s".into()),
+        Span(length) => Ok(length),
+    }
+}
+
 impl Size {
     /// As many as memory could hold, for APIs that count in `usize`.
     pub fn bytes(self) -> usize {
@@ -183,6 +191,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_duration_above_zero() {
+        assert!(above_zero("0s").is_err() && above_zero("5").is_err());
+        assert_eq!(above_zero("5s"), Ok(Duration::from_secs(5)));
+    }
 
     #[test]
     fn what_people_write() {

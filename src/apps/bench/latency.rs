@@ -18,7 +18,7 @@ use super::{
     feed::{Feed, Pace, Sent},
     frames::{Frames, number},
     latencies::Gathered,
-    options::{Payload, Target, above_zero},
+    options::{Payload, Target},
     progress::Progress,
     raw::{Delivered, Deliveries, Receive},
     report::Report,
@@ -30,7 +30,7 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     pb::v1::start_position::Preset,
-    units::Span,
+    units::{Span, above_zero},
 };
 
 /// Publish at a fixed rate, and measure how long messages take to arrive

@@ -11,7 +11,7 @@ use crate::{
         remote::{Remote, Tenant},
     },
     client::{self, Channel, Fault},
-    units::{Size, Span},
+    units::{Size, above_zero},
 };
 
 /// Which broker, whose world there, and with how many threads.
@@ -124,14 +124,6 @@ pub fn frame_fits(frame: u32, in_flight: u64, lead: u64) -> Result<(), Failure> 
     Err(Failure::usage(message).hint(format!("raise {flag}, or make --frame smaller")))
 }
 
-/// A length of time that is not nothing.
-pub fn above_zero(text: &str) -> Result<Duration, String> {
-    match text.parse()? {
-        Span(Duration::ZERO) => Err("write a duration above zero, as in 10s".into()),
-        Span(length) => Ok(length),
-    }
-}
-
 fn payload_bytes(text: &str) -> Result<usize, String> {
     // A message with its topic has at most 1,020 KiB.
     const MOST: usize = 1_000_000;
@@ -156,6 +148,5 @@ mod tests {
     fn payloads_have_room_for_their_number() {
         assert_eq!(payload_bytes("1KiB"), Ok(1_024));
         assert!(payload_bytes("7").is_err() && payload_bytes("2MiB").is_err() && payload_bytes("x").is_err());
-        assert!(above_zero("0s").is_err() && above_zero("5").is_err());
     }
 }

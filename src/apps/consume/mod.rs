@@ -20,7 +20,10 @@ use super::{
     output,
     remote::{self, Remote, Tenant},
 };
-use crate::{client::Consume, units::Span};
+use crate::{
+    client::Consume,
+    units::{Span, above_zero},
+};
 
 /// Run a command for each message of a subscription, or print them
 ///
@@ -50,8 +53,8 @@ pub struct Args {
     count: Option<u64>,
 
     /// Kill a command that takes longer, as in 90s or 1h; its message is sent back as failed [default: no limit]
-    #[arg(long, value_name = "DURATION", requires = "command")]
-    timeout: Option<Span>,
+    #[arg(long, value_name = "DURATION", requires = "command", value_parser = above_zero)]
+    timeout: Option<Duration>,
 
     /// Names this consumer, in stats and with dead letters [default: made by chance]
     #[arg(long, value_name = "ID")]
@@ -97,7 +100,7 @@ impl Args {
     fn work(&self) -> Work {
         match self.command.is_empty() {
             true => Work::Print(self.format, output::stdout()),
-            false => Work::Run(Program::new(self.command.clone(), self.timeout), self.jobs as usize),
+            false => Work::Run(Program::new(self.command.clone(), self.timeout.map(Span)), self.jobs as usize),
         }
     }
 

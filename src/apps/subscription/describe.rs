@@ -89,9 +89,10 @@ fn standing(subscription: &Subscription) -> Vec<(&'static str, String)> {
         age => format!(", the oldest for {age}"),
     };
     let (messages, bytes) = (output::count(stats.backlog_messages, "message"), output::bytes(stats.backlog_bytes));
+    let bound = if stats.backlog_messages > 0 { "up to " } else { "" };
     vec![
         ("state", state),
-        ("backlog", format!("{messages}, {bytes}{oldest}")),
+        ("backlog", format!("{bound}{messages}, {bytes}{oldest}")),
         ("outstanding", stats.outstanding_messages.to_string()),
         ("consumers", stats.consumers.to_string()),
         ("acked", stats.acked.to_string()),

@@ -16,7 +16,7 @@ use crate::{
     engine::Query,
     model::{
         Filter, Message, NamespaceName, Pattern, PatternSet, Records, Result, Sequence, Subscription, SubscriptionName,
-        Timestamp,
+        SubscriptionState, Timestamp,
     },
 };
 
@@ -126,7 +126,12 @@ impl Hub {
             }
             () if sequence >= read => {
                 let ahead = sequence.0 - read.0;
-                (Standing::Waiting, format!("it is not reached yet: {ahead} positions of the log lie before it"))
+                let held = match self.pause_state() {
+                    (SubscriptionState::Active, _) => "",
+                    (SubscriptionState::Paused, _) => ", and the subscription is paused",
+                    (SubscriptionState::Tripped, _) => ", and the subscription is tripped: it tries one message at a time",
+                };
+                (Standing::Waiting, format!("it is not reached yet: {ahead} positions of the log lie before it{held}"))
             }
             () => (Standing::Acked, "it was settled, and does not come again".to_owned()),
         };
@@ -148,7 +153,8 @@ impl Hub {
             }
             None => {
                 let sentence = format!(
-                    "it was published to {topic} when it was due, as a message with a sequence of its own: ask for that one"
+                    "its deliver_time is over: it was published to {topic} as a message with a sequence of its own, unless \
+                     that topic had one with its message_id: ask for that one"
                 );
                 (Standing::NotMatched, sentence, None)
             }

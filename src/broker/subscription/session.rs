@@ -25,7 +25,7 @@ use super::{
     settle::Word,
     window::{FlowControl, Window},
 };
-use crate::model::{ConsumerName, Error, Gap, Reason, Result};
+use crate::model::{ConsumerName, Error, Gap, Reason, Result, Timestamp};
 
 /// What a consumer asks for.
 #[derive(Clone, Debug)]
@@ -57,6 +57,8 @@ pub struct Consumed {
     pub gap: Option<Gap>,
     /// The stream ends soon.
     pub closing: Option<Closing>,
+    /// Until when the deliveries are to be settled, if that is not the time that was told in the beginning.
+    pub ack_deadline: Option<Timestamp>,
 }
 
 /// The beginning.
@@ -80,6 +82,8 @@ pub struct Session {
     auto: bool,
     confirm: bool,
     attached: Option<Attached>,
+    // As it was told.
+    ack_deadline: Duration,
     // With the change that they are part of: told when that is kept for good.
     confirmations: VecDeque<(u64, String, Result<(), Reason>)>,
     pulse: Pulse,
@@ -117,6 +121,7 @@ impl Session {
             auto: attach.auto,
             confirm: attach.confirm,
             attached: Some(attached),
+            ack_deadline,
             confirmations: VecDeque::new(),
             pulse: Pulse::new(interval, shared.clock.jitter(interval)),
             closing: false,
@@ -183,6 +188,10 @@ impl Session {
         }
         if !self.detached && !self.closing {
             work.deliveries = self.hub.take(&mut inner, self.consumer, self.auto, usize::MAX);
+            let ack_deadline = inner.specification.ack_deadline;
+            if ack_deadline != self.ack_deadline && !self.auto {
+                work.ack_deadline = Some(self.hub.shared.clock.now().plus(ack_deadline));
+            }
         }
         let Some(consumer) = inner.consumers.get_mut(&self.consumer) else { return Ok((work, true)) };
         let waker = cx.waker();

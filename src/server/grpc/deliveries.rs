@@ -15,15 +15,24 @@ const DELIVERIES: u32 = 1;
 /// Fields of `Delivery`; its message is field 1, as a record already says.
 const ACK_ID: u32 = 2;
 const ATTEMPT: u32 = 3;
+const ACK_DEADLINE: u32 = 4;
 
 /// What a consumer is told as one gRPC message, a `tilde.v1.ConsumeResponse`, into a buffer of exactly its size.
 pub fn frame(event: Consumed) -> Bytes {
     let deliveries = &event.deliveries;
-    let own: usize = deliveries.iter().map(|delivery| field_len(delivery_len(delivery))).sum();
+    // The same for all, and rare.
+    let deadline = event.ack_deadline.map(convert::timestamp);
+    let deadline_len = deadline.as_ref().map_or(0, |time| encoding::message::encoded_len(ACK_DEADLINE, time));
+    let own: usize = deliveries.iter().map(|delivery| field_len(delivery_len(delivery) + deadline_len)).sum();
     let rest = rest(event.attached, &event);
     let mut out = stream::frame(own + rest.as_ref().map_or(0, Message::encoded_len));
     for delivery in deliveries {
+        encoding::encode_key(DELIVERIES, encoding::WireType::LengthDelimited, &mut out);
+        encoding::encode_varint((delivery_len(delivery) + deadline_len) as u64, &mut out);
         put_delivery(delivery, &mut out);
+        if let Some(time) = &deadline {
+            encoding::message::encode(ACK_DEADLINE, time, &mut out);
+        }
     }
     if let Some(rest) = rest {
         rest.encode_raw(&mut out);
@@ -76,8 +85,6 @@ fn field_len(length: usize) -> usize {
 }
 
 fn put_delivery(delivery: &Delivery, out: &mut BytesMut) {
-    encoding::encode_key(DELIVERIES, encoding::WireType::LengthDelimited, out);
-    encoding::encode_varint(delivery_len(delivery) as u64, out);
     out.put_slice(&delivery.record);
     if let Some(ack_id) = delivery.ack_id {
         encoding::encode_key(ACK_ID, encoding::WireType::LengthDelimited, out);
@@ -86,4 +93,36 @@ fn put_delivery(delivery: &Delivery, out: &mut BytesMut) {
     }
     encoding::encode_key(ATTEMPT, encoding::WireType::Varint, out);
     encoding::encode_varint(delivery.attempt.into(), out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AckId, Message as Published, Payload, Sequence, Stamp, Timestamp, Topic, limits};
+
+    #[test]
+    fn a_frame_says_what_the_contract_says() {
+        let mut record = Vec::new();
+        let message = Published::new(Topic::parse("jobs/a").unwrap(), Payload::Text("x".into()));
+        message.encode(limits::MESSAGE_BYTES, &mut record).unwrap();
+        Stamp::new(Timestamp::EPOCH).put(&mut record, Sequence(7));
+        let ack_id = AckId { subscription: 1, sequence: Sequence(7), lease: 2 };
+        let delivery = Delivery {
+            record: record.into(),
+            ack_id: Some(ack_id),
+            attempt: 300,
+            deadline: tokio::time::Instant::now(),
+        };
+        for ack_deadline in [None, Some(Timestamp::from_nanos(5_000_000_003))] {
+            let deliveries = vec![delivery.clone(); 2];
+            let frame = frame(Consumed { deliveries, ack_deadline, ..Consumed::default() });
+            let response = pb::ConsumeResponse::decode(&frame[stream::PREFIX_BYTES..]).unwrap();
+            assert_eq!(response.deliveries.len(), 2);
+            for told in response.deliveries {
+                assert_eq!(told.message.unwrap().sequence, 7);
+                assert_eq!((told.ack_id.as_bytes(), told.attempt), (&ack_id.encode()[..], 300));
+                assert_eq!(told.ack_deadline, ack_deadline.map(convert::timestamp));
+            }
+        }
+    }
 }

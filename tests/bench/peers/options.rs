@@ -7,11 +7,10 @@ use serde::Serialize;
 use tilde::{
     apps::bench::{
         latencies::{Gathered, Told},
-        options::above_zero,
         report::rate,
         usage::own_cpu,
     },
-    units::Size,
+    units::{Size, above_zero},
 };
 
 /// What to do with which system.

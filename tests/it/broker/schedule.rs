@@ -203,7 +203,7 @@ async fn a_subscription_gets_it_when_it_is_due_and_explains_it_before() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let told = explain(1).await;
     assert_eq!((told.standing, told.next_time), (Standing::NotMatched, None));
-    assert!(told.sentence.contains("was published to jobs/a"), "{}", told.sentence);
+    assert!(told.sentence.contains("it was published to jobs/a"), "{}", told.sentence);
     assert_eq!(explain(3).await.standing, Standing::Waiting);
 }
 

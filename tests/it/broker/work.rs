@@ -7,7 +7,7 @@ use std::{
 
 use proptest::prelude::*;
 use tilde::{
-    broker::subscription::{Attach, Attached, Consumed, Delivery, FlowControl, Pull, Session, Standing, Word},
+    broker::subscription::{Attach, Attached, Consumed, Delivery, FlowControl, Pull, Redrive, Session, Standing, Word},
     broker::{Subscribe, SubscriptionChange},
     clock::Clock as _,
     model::{
@@ -18,7 +18,7 @@ use tilde::{
 use tokio::time::{Instant, timeout};
 use tokio_stream::StreamExt;
 
-use super::support::{Fixture, all, earliest, open, publish, rest};
+use super::support::{Fixture, Setup, all, earliest, open, publish, rest};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -654,4 +654,41 @@ async fn one_that_nobody_uses_is_deleted_when_it_wants_to_be() {
     assert!(exists().await, "a change is use");
     tokio::time::sleep(3 * SECOND).await;
     assert!(!exists().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_that_were_sent_back_are_taken_together() {
+    // What lies in memory is found one by one as well.
+    let fixture = Setup { tail_bytes: 0, ..Setup::default() }.open().await;
+    let retry = RetryPolicy { max_attempts: Some(1), ..RetryPolicy::default() };
+    fixture.create(Subscription { retry, ..jobs() }).await;
+    fixture.publish_many("jobs/a", 5).await;
+    let (mut session, _) = fixture.consume(attach("c", 10)).await;
+    for delivery in ready(&mut session).await {
+        say(&mut session, &delivery, Verdict::Reject);
+    }
+    drop(session);
+    tokio::time::sleep(SECOND).await;
+    // Between them lies something that is new.
+    fixture.publish("jobs/a", "new").await;
+    assert_eq!(fixture.broker.redrive(&home(), &name(), Redrive::default()).await.unwrap(), 5);
+    assert_eq!(sequences(&fixture.pull(100).await), [6, 7, 8, 9, 10]);
+    assert_eq!(sequences(&fixture.pull(100).await), [11]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_told_another_deadline_is_told_the_new_one_with_each_delivery() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish("jobs/a", "x").await;
+    let (mut session, attached) = fixture.consume(attach("c", 10)).await;
+    assert_eq!(consumed(&mut session).await.ack_deadline, None);
+    let longer: SubscriptionChange = Box::new(|subscription| {
+        subscription.ack_deadline = 600 * SECOND;
+        Ok(())
+    });
+    fixture.broker.update_subscription(&home(), &name(), "", longer).await.unwrap();
+    fixture.publish("jobs/a", "y").await;
+    assert_eq!(attached.ack_deadline, 30 * SECOND);
+    assert_eq!(consumed(&mut session).await.ack_deadline, Some(fixture.clock.now().plus(600 * SECOND)));
 }

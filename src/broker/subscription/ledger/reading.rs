@@ -22,9 +22,9 @@ impl Ledger {
     /// at the bound of what may be open.
     pub fn span(&self, most: u64) -> Option<Span> {
         if let Some(&from) = self.wanted.first() {
-            let is_letter = self.is_letter(from);
-            let last = self.wanted.range(..from.plus(most)).next_back().copied().filter(|_| !is_letter);
-            return Some(Span { from, through: last.unwrap_or(from), again: true, is_letter });
+            // What lies between and is of the other kind is looked for later: it lies in other topics.
+            let last = self.wanted.range(..from.plus(most)).next_back().copied();
+            return Some(Span { from, through: last.unwrap_or(from), again: true, is_letter: self.is_letter(from) });
         }
         let is_full = self.open.len() >= OPEN;
         (!is_full).then_some(Span { from: self.read, through: Sequence::MAX, again: false, is_letter: false })
