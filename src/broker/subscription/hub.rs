@@ -5,8 +5,8 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard},
-    task::{Wake, Waker},
+    sync::Arc,
+    task::Waker,
 };
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use super::{
     super::{Shared, filters, router::Registration, served::Place},
     backlog::Backlog,
     ledger::{Ledger, Moment, Rules},
+    locked::Lock,
     rate::Rate,
     window::Window,
 };
@@ -35,7 +36,7 @@ pub struct Hub {
     pub(super) key: String,
     /// Tells its ack ids from those of others.
     pub(super) tag: u32,
-    inner: Mutex<Inner>,
+    pub(super) lock: Lock,
     /// Who keeps the ledger just now.
     pub(super) saving: tokio::sync::Mutex<()>,
     /// Tells the task that tends it that there is something to do.
@@ -186,8 +187,8 @@ impl Hub {
             version,
             used: now,
         };
-        let (inner, saving, stirred, saved) = (Mutex::new(inner), Default::default(), Notify::new(), Notify::new());
-        let hub = Arc::new(Hub { shared, place, key, tag: id as u32, inner, saving, stirred, saved });
+        let (lock, saving, stirred, saved) = (Lock::new(inner), Default::default(), Notify::new(), Notify::new());
+        let hub = Arc::new(Hub { shared, place, key, tag: id as u32, lock, saving, stirred, saved });
         let mut inner = hub.lock();
         inner.begin_backlog();
         // What a crash interrupted goes on.
@@ -352,26 +353,10 @@ impl Hub {
         self.saved.notify_waiters();
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("nobody panics while holding a subscription")
-    }
-
     /// The time, and chance.
     pub(super) fn with_moment<T>(&self, now: Instant, run: impl FnOnce(&Moment<'_>) -> T) -> T {
         let clock = &self.shared.clock;
         run(&Moment { now, jitter: &|duration| clock.jitter(duration) })
-    }
-}
-
-impl Wake for Hub {
-    /// Something came that it wants, or the broker stops: whoever is first in line looks.
-    fn wake(self: Arc<Self>) {
-        let mut inner = self.lock();
-        let is_closing = self.shared.deadline.get().is_some() || self.place.is_deleted();
-        match is_closing {
-            true => inner.wake_all(),
-            false => inner.wake_next(),
-        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Durable subscriptions: the broker remembers what was settled, and consumers come and go. In reading order: which there
-//! are and how they are changed (`catalog`, `entries` as they are found, `stored` as they lie in the state), one of them as it is served (`hub`), what is handed out (`dispatch`), to whom
+//! are and how they are changed (`catalog`, `entries` as they are found, `stored` as they lie in the state), one of them as it is served (`hub`, `locked`), what is handed out (`dispatch`), to whom
 //! (`session`, `window`, `rate`, and `work` for whoever takes it once), what is said of it (`settle`), what happens by
 //! itself (`upkeep`, `backlog`, `burial`, `idle`), where a message stands (`explain`), and who decides all of it (`ledger`).
 
@@ -13,6 +13,7 @@ mod hub;
 mod idle;
 mod ledger;
 mod letter;
+mod locked;
 mod rate;
 mod redrive;
 mod session;
