@@ -19,6 +19,9 @@ pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// Messages and bytes that are read at a time: to be counted, and to be put to the dead letters.
 const COUNTED: usize = 4_096;
 const GIVEN_UP: usize = 256;
+/// As much is told exactly, by reading it; not looked at where there are far more positions, as there is no end in sight.
+const TOLD: usize = 1_024;
+const IN_SIGHT: u64 = 16 * TOLD as u64;
 const BYTES: usize = 1 << 20;
 
 /// Counts what waits, in chunks, so that it is known where the oldest of them end. A bound is held to a fiftieth: the
@@ -88,7 +91,7 @@ impl Backlog {
     }
 }
 
-/// What waits: messages and bytes, both upper bounds.
+/// What waits: messages and bytes, both upper bounds where there is much.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Waiting {
     pub messages: u64,
@@ -96,8 +99,8 @@ pub(super) struct Waiting {
 }
 
 impl Hub {
-    /// What waits from a position on, beside what is open: no more than there are positions, and no more than there are
-    /// messages in the topics that match.
+    /// What waits from a position on, beside what is open. Exact up to `TOLD` messages; beyond, no more than there are
+    /// positions, and no more than there are messages in the topics that match.
     pub(super) async fn waiting(&self, read: Sequence, open: u64) -> Result<Waiting> {
         let patterns = self.lock().patterns.clone();
         let bounds = self.place.log.bounds();
@@ -115,6 +118,10 @@ impl Hub {
                 }
             }
             upper = upper.min(positions);
+        }
+        if (1..=IN_SIGHT).contains(&upper) {
+            let page = self.read_backlog(first, Sequence::MAX, TOLD).await?;
+            upper = if page.end { page.messages as u64 } else { upper };
         }
         let total = upper + open;
         let bytes = u128::from(bytes) * u128::from(total) / u128::from(messages.max(1));

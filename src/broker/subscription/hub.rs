@@ -270,7 +270,7 @@ impl Hub {
         drop(self.saving.lock().await);
     }
 
-    /// Goes to another position; with `dry_run` it stays. Answers what waits then, as an upper bound. Kept for good once
+    /// Goes to another position; with `dry_run` it stays. Answers what waits then (see `waiting`). Kept for good once
     /// answered.
     pub async fn seek(self: &Arc<Self>, position: Sequence, dry_run: bool) -> Result<u64> {
         let backlog = self.waiting(position, 0).await?.messages;
@@ -285,7 +285,7 @@ impl Hub {
         Ok(backlog)
     }
 
-    /// Settles everything that is there. Answers how much that was, as an upper bound. Kept for good once answered.
+    /// Settles everything that is there. Answers how much that was (see `waiting`). Kept for good once answered.
     pub async fn purge(self: &Arc<Self>) -> Result<u64> {
         let stats = self.stats().await?;
         self.seek(self.place.log.tail().committed().next(), false).await?;
@@ -383,14 +383,17 @@ impl Inner {
 
     /// Whether anything may be handed out to this one now.
     pub fn serves(&self, consumer: u32, wall: Timestamp) -> bool {
-        let is_paused = match self.pause {
+        let is_first = || self.consumers.iter().find(|(_, other)| !other.is_detached).map(|(first, _)| *first);
+        let stands_by = self.specification.order == DeliveryOrder::Exclusive && is_first() != Some(consumer);
+        self.ended.is_none() && !self.is_paused(wall) && !stands_by
+    }
+
+    pub fn is_paused(&self, wall: Timestamp) -> bool {
+        match self.pause {
             Pause::No => false,
             Pause::Until(until) => wall < until,
             Pause::Forever => true,
-        };
-        let is_first = || self.consumers.iter().find(|(_, other)| !other.is_detached).map(|(first, _)| *first);
-        let stands_by = self.specification.order == DeliveryOrder::Exclusive && is_first() != Some(consumer);
-        self.ended.is_none() && !is_paused && !stands_by
+        }
     }
 
     /// What was found and not handed out is looked for again.

@@ -68,7 +68,9 @@ impl Hub {
     fn idle_until(&self) -> Option<Instant> {
         let inner = self.lock();
         let idle = inner.specification.expire_after_idle.filter(|_| inner.ended.is_none())?;
-        let used = if inner.consumers.is_empty() { inner.used } else { Instant::now() };
+        // Who paused it wants it to be there later.
+        let waits_for_somebody = inner.consumers.is_empty() && !inner.is_paused(self.shared.clock.now());
+        let used = if waits_for_somebody { inner.used } else { Instant::now() };
         Some(used + idle)
     }
 }

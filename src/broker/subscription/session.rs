@@ -70,7 +70,7 @@ pub struct Attached {
     pub flow: FlowControl,
     /// How long a delivery may take.
     pub ack_deadline: Duration,
-    /// What waits, as an upper bound.
+    /// What waits; see `Hub::waiting`.
     pub backlog: u64,
 }
 

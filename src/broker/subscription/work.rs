@@ -40,7 +40,7 @@ pub struct Pull {
 pub struct Pulled {
     /// To be worked on.
     pub deliveries: Vec<Delivery>,
-    /// What else waits, as an upper bound.
+    /// What else waits; see `Hub::waiting`.
     pub backlog: u64,
     /// What will never come.
     pub gap: Option<Gap>,

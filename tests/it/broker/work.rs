@@ -343,14 +343,14 @@ async fn seek_and_purge_move_it_and_say_so() {
     fixture.publish("other", "x").await;
     let (home, name) = (home(), name());
     let seek = |position, dry_run| fixture.broker.seek_subscription(&home, &name, position, dry_run);
-    assert_eq!(seek(Position::At(Sequence(6)), true).await.unwrap(), 6, "positions, as an upper bound");
+    assert_eq!(seek(Position::At(Sequence(6)), true).await.unwrap(), 5);
     assert_eq!(sequences(&fixture.pull(2).await), [1, 2]);
     seek(Position::At(Sequence(6)), false).await.unwrap();
     assert_eq!(sequences(&fixture.pull(1).await), [6]);
     assert_eq!([fixture.standing(1).await, fixture.standing(5).await], [Standing::Skipped; 2]);
     assert_eq!((fixture.standing(6).await, fixture.standing(7).await), (Standing::Leased, Standing::Waiting));
     assert_eq!((fixture.standing(11).await, fixture.standing(12).await), (Standing::NotMatched, Standing::NotFound));
-    assert!(fixture.broker.purge_subscription(&home, &name).await.unwrap() >= 5);
+    assert_eq!(fixture.broker.purge_subscription(&home, &name).await.unwrap(), 5);
     assert!(fixture.pull(10).await.is_empty());
     seek(Position::Earliest, false).await.unwrap();
     let pulled = fixture.pull(1).await;
@@ -591,6 +591,26 @@ proptest! {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_is_told_exactly_where_it_is_little() {
+    let fixture = open().await;
+    fixture.create(Subscription { filter: "topic != 'jobs/b'".into(), ..jobs() }).await;
+    // What is elsewhere, or does not match, does not wait.
+    for topic in ["other", "jobs/a", "jobs/b"] {
+        fixture.publish_many(topic, 12).await;
+    }
+    assert_eq!(fixture.stats().await.backlog_messages, 12);
+    fixture.pull(7).await;
+    let stats = fixture.stats().await;
+    assert_eq!((stats.backlog_messages, stats.outstanding_messages), (12, 7));
+    let to = Position::At(Sequence(20));
+    assert_eq!(fixture.broker.seek_subscription(&home(), &name(), to, true).await.unwrap(), 5);
+    // Where it is much, all of what the topics hold and was not read may wait: those of `jobs/b`, too.
+    fixture.publish_many("jobs/a", 1_100).await;
+    let most = fixture.stats().await.backlog_messages;
+    assert!((12 + 1_100..=12 + 12 + 1_100).contains(&most), "{most}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_oldest_are_left_out_when_more_wait_than_may() {
     let fixture = open().await;
     fixture.create(Subscription { max_backlog: Some(10), ..jobs() }).await;
@@ -652,6 +672,10 @@ async fn one_that_nobody_uses_is_deleted_when_it_wants_to_be() {
     });
     fixture.broker.update_subscription(&home(), &name(), "", expire).await.unwrap();
     assert!(exists().await, "a change is use");
+    fixture.broker.pause_subscription(&home(), &name(), None).await.unwrap();
+    tokio::time::sleep(100 * SECOND).await;
+    assert!(exists().await, "it is paused");
+    fixture.broker.resume_subscription(&home(), &name()).await.unwrap();
     tokio::time::sleep(3 * SECOND).await;
     assert!(!exists().await);
 }
