@@ -36,6 +36,8 @@ pub struct Config {
     pub server: Server,
     /// The embedded engine.
     pub storage: Storage,
+    /// The JetStream engine.
+    pub jetstream: JetStream,
 }
 
 /// What clients may ask for.
@@ -70,6 +72,22 @@ pub struct Storage {
     pub verify: Verify,
 }
 
+/// The JetStream engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section of settings")]
+pub struct JetStream {
+    /// The NATS servers, with commas in between; any that can be reached will do.
+    pub urls: String,
+    /// A file with the credentials of a user; none if it is empty.
+    pub credentials: PathBuf,
+    /// Certificates of authorities to trust beside the system's; none if it is empty.
+    pub root_certificates: PathBuf,
+    /// Servers that keep each message.
+    pub replicas: usize,
+    /// The servers sync before they answer: `sync_interval: always`.
+    pub synced: bool,
+}
+
 /// Where messages are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -78,6 +96,8 @@ pub enum EngineKind {
     Embedded,
     /// In memory: gone with the process.
     Memory,
+    /// In a NATS JetStream cluster, which brokers share.
+    JetStream,
 }
 
 /// How the process logs.
@@ -123,6 +143,19 @@ impl Default for Config {
             limits: Limits::default(),
             server: Server::default(),
             storage: Storage::default(),
+            jetstream: JetStream::default(),
+        }
+    }
+}
+
+impl Default for JetStream {
+    fn default() -> Self {
+        JetStream {
+            urls: "nats://127.0.0.1:4222".into(),
+            credentials: PathBuf::new(),
+            root_certificates: PathBuf::new(),
+            replicas: 1,
+            synced: false,
         }
     }
 }

@@ -110,6 +110,26 @@ impl Batch {
         Ok(())
     }
 
+    /// Takes the records from the one at `at` on out of it, with all else that was asked for them.
+    pub(super) fn split_off(&mut self, at: usize) -> Batch {
+        let start = if at == 0 { 0 } else { self.entries[at - 1].end };
+        let mut entries = self.entries.split_off(at);
+        entries.iter_mut().for_each(|entry| entry.end -= start);
+        let numbered = self.numbered.as_mut().map(|numbered| {
+            let first = entries.first().map_or(numbered.numbers.end, |entry| entry.number);
+            let rest = Numbered { session: numbered.session.clone(), numbers: first..numbered.numbers.end };
+            numbered.numbers.end = first;
+            rest
+        });
+        Batch {
+            records: self.records.split_off(start),
+            entries,
+            numbered,
+            reservation: self.reservation.take(),
+            ..*self
+        }
+    }
+
     /// How many records.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -8,13 +8,17 @@ pub mod batch;
 pub mod block;
 pub mod dedup;
 pub mod filter;
+pub mod jetstream;
 pub mod log;
 pub mod look_back;
+pub mod marks;
 pub mod memory;
 pub mod page;
+pub mod placing;
 pub mod producers;
 pub mod purge;
 pub mod refusal;
+pub mod runs;
 pub mod state;
 pub mod tail;
 

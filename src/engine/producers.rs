@@ -152,6 +152,13 @@ impl Producers {
         self.remember(name, &[run], run.end(), time);
     }
 
+    /// Ends the session that a producer has here, as it has another one elsewhere.
+    pub fn replace(&mut self, name: &ProducerName) {
+        if let Some(session) = self.known.get_mut(name).and_then(|producer| producer.session.take()) {
+            session.replaced.cancel();
+        }
+    }
+
     /// Keeps what a block added, now that it is stored.
     pub fn apply(&mut self, additions: &Additions, time: Timestamp) {
         for addition in &additions.0 {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use tilde::{
     engine::{
+        jetstream::{self, JetStreamEngine},
         log::{Config, LogEngine},
         memory::MemoryEngine,
     },
@@ -20,6 +21,8 @@ use tilde::{
 };
 
 use subject::{Subject, clock};
+
+use crate::support::nats::Nats;
 
 /// Makes a test of each case for one engine: a name for it, and an async function that makes a [`Subject`].
 macro_rules! engine_suite {
@@ -86,6 +89,18 @@ fn on_disk(config: Config) -> Subject {
     Subject { engine, clock, keep: Box::new(dir) }
 }
 
+async fn one_server() -> Subject {
+    on_nats(Nats::start(), 1).await
+}
+
+async fn on_nats(nats: Nats, replicas: usize) -> Subject {
+    let clock = clock();
+    let config = jetstream::Config { urls: nats.urls(), replicas, tail_bytes: 8 << 10, ..jetstream::Config::default() };
+    let engine = Arc::new(JetStreamEngine::open(config, clock.clone()).await.unwrap());
+    Subject { engine, clock, keep: Box::new(nats) }
+}
+
 engine_suite!(in_memory, memory);
 engine_suite!(on_disk, embedded);
 engine_suite!(on_disk_in_large_segments, embedded_in_large_segments);
+engine_suite!(in_jetstream, one_server);

@@ -1,9 +1,7 @@
 //! With no client of ours: `grpcurl` and `buf curl` know the contract by reflection alone, and are full clients.
 
 use std::{
-    env,
     io::BufReader,
-    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
@@ -12,21 +10,10 @@ use std::{
 
 use serde_json::{Deserializer, Value, json};
 
-use crate::support::{Answer, Tilde, run};
+use crate::support::{Answer, Tilde, run, tool::tool};
 
 /// Nothing that a test waits for takes longer, unless it hangs.
 const HANGS: Duration = Duration::from_secs(60);
-
-/// Where `tests/run` put a tool, or where the system has it.
-#[track_caller]
-pub fn tool(name: &str) -> PathBuf {
-    let installed = env::var_os("TILDE_TOOLS").map(PathBuf::from);
-    let installed = installed.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin"));
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut places = std::iter::once(installed).chain(env::split_paths(&path));
-    let found = places.find_map(|place| Some(place.join(name)).filter(|file| file.is_file()));
-    found.unwrap_or_else(|| panic!("{name} is missing: run tests/run once, which installs what the tests need"))
-}
 
 /// A tool that is run beside the broker.
 fn beside(broker: &Tilde, name: &str, args: &[&str]) -> Command {

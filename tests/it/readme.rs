@@ -15,10 +15,7 @@ use std::{
 
 use tilde::model::{Code, Reason};
 
-use crate::{
-    grpcurl::tool,
-    support::{Tilde, run},
-};
+use crate::support::{Tilde, run, tool::tool};
 
 /// Nothing that is waited for takes longer, unless it hangs.
 const HANGS: Duration = Duration::from_secs(60);

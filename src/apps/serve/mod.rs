@@ -3,7 +3,7 @@
 mod settings;
 mod signals;
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{runtime, time};
@@ -17,6 +17,7 @@ use crate::{
     config::{self, Config, EngineKind, LogFormat},
     engine::{
         Engine,
+        jetstream::{self, JetStreamEngine},
         log::{self, LogEngine},
         memory::MemoryEngine,
     },
@@ -108,6 +109,23 @@ async fn open_engine(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<
             let opened = tokio::task::spawn_blocking(move || LogEngine::open(&dir, sizes, clock)).await?;
             Ok(Arc::new(opened.map_err(|error| Failure::new(error.to_string()))?))
         }
+        EngineKind::JetStream => {
+            let opened = JetStreamEngine::open(cluster(config), clock.clone()).await;
+            Ok(Arc::new(opened.map_err(|error| Failure::new(error.to_string()))?))
+        }
+    }
+}
+
+/// What the JetStream engine is told.
+fn cluster(config: &Config) -> jetstream::Config {
+    let named = |path: &PathBuf| Some(path.clone()).filter(|path| !path.as_os_str().is_empty());
+    jetstream::Config {
+        urls: config.jetstream.urls.split(',').map(|url| url.trim().to_owned()).collect(),
+        credentials: named(&config.jetstream.credentials),
+        root_certificates: named(&config.jetstream.root_certificates),
+        replicas: config.jetstream.replicas,
+        synced: config.jetstream.synced,
+        tail_bytes: config.storage.tail_bytes.bytes(),
     }
 }
 
@@ -145,6 +163,7 @@ fn ready(config: &Config, address: SocketAddr) -> String {
     let data = match config.engine {
         EngineKind::Embedded => config.data.display().to_string(),
         EngineKind::Memory => "memory, until it stops".into(),
+        EngineKind::JetStream => format!("JetStream at {}", config.jetstream.urls),
     };
     format!("tilde is listening on http://{address}, data in {data}")
 }

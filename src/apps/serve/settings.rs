@@ -20,9 +20,15 @@ pub struct Settings {
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
 
-    /// Where messages are kept: on disk, or in memory until the broker stops [default: embedded]
-    #[arg(long, value_parser = PossibleValuesParser::new(["embedded", "memory"]))]
+    /// Where messages are kept: on disk, in a NATS JetStream cluster that brokers share, or in memory until the broker stops
+    /// [default: embedded]
+    #[arg(long, value_parser = PossibleValuesParser::new(["embedded", "jetstream", "memory"]))]
     engine: Option<String>,
+
+    /// The NATS servers of --engine jetstream, with commas in between; any that can be reached will do
+    /// [default: nats://127.0.0.1:4222]
+    #[arg(long, value_name = "URLS")]
+    nats: Option<String>,
 
     /// Listen on an address that other machines can reach, although there are no credentials
     #[arg(long)]
@@ -53,6 +59,7 @@ impl Settings {
             ("listen", "--listen", self.listen.clone()),
             ("data", "--data", self.data.clone()),
             ("engine", "--engine", self.engine.clone()),
+            ("jetstream.urls", "--nats", self.nats.clone()),
             ("insecure", "--insecure", self.insecure.then(|| "true".to_owned())),
             ("log", "--log", self.log.clone()),
             ("log_format", "--log-format", self.log_format.clone()),

@@ -6,7 +6,6 @@ use tokio::sync::oneshot;
 
 use super::{
     frame::{self, Frame},
-    runs,
     segments::Segments,
 };
 use crate::{
@@ -15,7 +14,7 @@ use crate::{
         dedup::{Dedup, Seen},
         producers::{Additions, Placing, Producers, Run},
         purge::PurgeMarks,
-        refusal,
+        refusal, runs,
     },
     model::{Durability, Error, Records, Result, Sequence, Stamp, Timestamp},
 };
@@ -153,7 +152,7 @@ impl Draft {
     /// Puts the runs of numbers behind the records: no more records are placed.
     pub fn add_runs(&mut self) {
         self.records_end = Some(self.bytes.len());
-        runs::encode(&self.additions, self.first, &mut self.bytes);
+        runs::encode(self.additions.runs(), self.first, &mut self.bytes);
     }
 
     fn records_end(&self) -> usize {

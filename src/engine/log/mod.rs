@@ -18,7 +18,6 @@ pub mod reader;
 pub mod recovery;
 pub mod repair;
 pub mod retention;
-pub mod runs;
 pub mod segment;
 pub mod segments;
 pub mod state;
@@ -42,7 +41,7 @@ use self::{
     state::FileState,
     stored::{Driver, Shared, StoredLog},
 };
-use super::{BoxFuture, Engine, Log, LogSettings, State, dedup::IdHasher, tail::TailBudget};
+use super::{BoxFuture, Engine, Log, LogSettings, State, dedup::IdHasher, marks, tail::TailBudget};
 use crate::{
     clock::Clock,
     model::{Durability, Error, NamespaceName, Reason, Result},
@@ -269,7 +268,7 @@ impl Engine for LogEngine {
                 })
             });
             removed.await?;
-            stored::forget_marks(&*self.shared.state, name).await
+            marks::forget(&*self.shared.state, name).await
         })
     }
 

@@ -16,7 +16,6 @@ use super::{
     frame::Frame,
     index::{Builder, Index, Summary},
     io::LogFile,
-    runs,
     segment::{self, Header, Walk},
     segments::{Body, Segment, Segments, corrupt},
     writer::Origin,
@@ -27,6 +26,7 @@ use crate::{
         Block,
         dedup::{IdHasher, Seen},
         producers::Run,
+        runs,
     },
     model::{Error, LogId, ProducerName, Reason, Records, Result, Sequence, Timestamp},
 };

@@ -5,7 +5,6 @@ use std::sync::{
     atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::{
@@ -20,9 +19,9 @@ use crate::{
     clock::Clock,
     engine::{
         Batch, BoxFuture, Log, LogSettings, LookBack, Page, Query, Receipt, Session, State, Tail, TopicStats,
-        dedup::IdHasher, log::retention, purge::PurgeMarks, refusal, tail::TailBudget,
+        dedup::IdHasher, log::retention, marks, refusal, tail::TailBudget,
     },
-    model::{Error, LogId, NamespaceName, Pattern, Reason, Result, Sequence, Timestamp},
+    model::{Error, LogId, Pattern, Reason, Result, Sequence, Timestamp},
 };
 
 /// Blocks that one log may write before others get their turn.
@@ -95,7 +94,7 @@ impl StoredLog {
         let origin = recovered.origin;
         let segments = Arc::new(segments);
         let tail = Arc::new(Tail::new(origin.last, shared.tails.clone()));
-        let marked = load_marks(&*shared.state, &segments.name)?;
+        let marked = marks::load(&*shared.state, &segments.name)?;
         tail.change_marks(|marks| *marks = marked);
         let writer = Writer::new(segments.clone(), tail.clone(), shared.clone(), settings, recovered);
         let preparation = writer.preparation();
@@ -405,62 +404,13 @@ impl Log for StoredLog {
     }
 }
 
-/// The stored form of purge marks, version 1: JSON.
-#[derive(Serialize, Deserialize)]
-struct StoredMarks {
-    version: u32,
-    // Patterns with the last sequence that they hide.
-    marks: Vec<(String, u64)>,
-}
-
-fn marks_key(name: &NamespaceName) -> String {
-    format!("purge/{name}")
-}
-
-fn load_marks(state: &dyn State, name: &NamespaceName) -> Result<PurgeMarks> {
-    let mut marks = PurgeMarks::default();
-    if let Some(value) = state.get(&marks_key(name))? {
-        let stored: StoredMarks = serde_json::from_slice(&value.bytes).map_err(|error| {
-            tracing::error!(namespace = %name, %error, "the purge marks in the state make no sense");
-            Error::new(Reason::StorageCorrupt, format!("namespace {name}: its purge marks cannot be read"))
-        })?;
-        for (pattern, through) in stored.marks {
-            marks.add(Pattern::parse(&pattern)?, Sequence(through));
-        }
-    }
-    Ok(marks)
-}
-
-/// Forgets the purge marks of a removed log.
-pub async fn forget_marks(state: &dyn State, name: &NamespaceName) -> Result<()> {
-    let key = marks_key(name);
-    while let Some(value) = state.get(&key)? {
-        if state.delete(&key, value.version).await? {
-            break;
-        }
-    }
-    Ok(())
-}
-
 impl StoredLog {
     /// Hides what matches, durably.
     async fn mark(&self, pattern: Pattern, through: Sequence) -> Result<()> {
-        let key = marks_key(&self.segments.name);
         let _marking = self.marking.lock().await;
-        loop {
-            let version = self.shared.state.get(&key)?.map_or(0, |value| value.version);
-            let mut marks = PurgeMarks::clone(&self.tail.marks());
-            marks.forget_before(self.segments.first());
-            marks.add(pattern.clone(), through);
-            let stored = StoredMarks {
-                version: 1,
-                marks: marks.iter().map(|(pattern, through)| (pattern.to_string(), through.0)).collect(),
-            };
-            let bytes = serde_json::to_vec(&stored).expect("text and numbers are always JSON");
-            if self.shared.state.put(&key, bytes, version).await?.is_some() {
-                self.tail.change_marks(|known| *known = marks);
-                return Ok(());
-            }
-        }
+        let (state, first) = (&*self.shared.state, self.segments.first());
+        let added = marks::add(state, &self.segments.name, first, &pattern, through).await?;
+        self.tail.change_marks(|known| *known = added);
+        Ok(())
     }
 }

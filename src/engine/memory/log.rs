@@ -10,12 +10,11 @@ use bytes::Bytes;
 use crate::{
     clock::Clock,
     engine::{
-        Appended, Batch, Block, Bounds, BoxFuture, Log, LogSettings, LookBack, Outcome, Outcomes, Page, Query, Receipt,
-        Session, Tail, TopicStats,
-        dedup::{Dedup, IdHasher, MOST, Seen},
-        producers::{Additions, Most, Placing as Numbering, Producers, Run},
-        purge::PurgeMarks,
-        refusal,
+        Batch, Block, Bounds, BoxFuture, Log, LogSettings, LookBack, Outcomes, Page, Query, Receipt, Session, Tail,
+        TopicStats,
+        dedup::{Dedup, IdHasher, MOST},
+        placing::{Known, Placed, Placing, fingerprints},
+        producers::{Most, Producers},
         tail::TailBudget,
     },
     model::{Durability, Error, Gap, GapReason, LogId, Pattern, Result, Sequence, Stamp, Timestamp},
@@ -92,8 +91,7 @@ impl MemoryLog {
 
     fn append_now(&self, batch: &mut Batch) -> Result<Outcomes> {
         // Fingerprints take a while: they are made before the lock.
-        let ids: Vec<_> =
-            (0..batch.len()).map(|at| batch.entries[at].has_id.then(|| self.hasher.seen(&batch.record(at)))).collect();
+        let ids = fingerprints(batch, &self.hasher);
         let mut kept = self.retained();
         if let Some(refusal) = &kept.refusal {
             return Err(refusal.clone());
@@ -102,16 +100,19 @@ impl MemoryLog {
         let (now, window) = (kept.time, kept.settings.deduplication_window);
         kept.dedup.expire(now, window);
         kept.producers.expire(now, window);
-        let marks = self.tail.marks();
-        let mut placing = Placing::new(&kept, &marks, batch, batch.durability.min(self.strongest))?;
-        let mut outcomes = Outcomes::default();
-        for (at, id) in ids.into_iter().enumerate() {
-            match placing.place_once(at, id) {
-                Err(error) if batch.atomic => return Err(error.within(format_args!("requests[{at}]"))),
-                outcome => outcomes.push(outcome),
-            }
-        }
-        let (taken, fresh, additions) = placing.finish();
+        let known = Known {
+            next: kept.next,
+            time: kept.time,
+            strongest: self.strongest,
+            dedup: &kept.dedup,
+            producers: &kept.producers,
+            newest: &|topic| kept.newest.get(topic).copied().unwrap_or_default(),
+            marks: &self.tail.marks(),
+        };
+        let mut placing = Placing::new(known, batch.picky);
+        let Placed { taken, result } = placing.place(batch, &ids);
+        let (fresh, additions) = placing.finish();
+        let outcomes = result?;
         fresh.into_iter().for_each(|(id, seen)| kept.dedup.insert(id, seen));
         kept.producers.apply(&additions, now);
         if !taken.is_empty() {
@@ -120,104 +121,6 @@ impl MemoryLog {
             self.tail.commit(block);
         }
         Ok(outcomes)
-    }
-}
-
-/// Decides about the records of one batch, one after the other, as if those before it were there already.
-struct Placing<'a> {
-    kept: &'a Kept,
-    marks: &'a PurgeMarks,
-    batch: &'a Batch,
-    durability: Durability,
-    taken: Vec<usize>,
-    fresh: HashMap<u128, Seen>,
-    topics: HashMap<&'a str, Sequence>,
-    additions: Additions,
-    // Where the batch's producer stands in them.
-    numbering: Option<Numbering>,
-}
-
-impl<'a> Placing<'a> {
-    fn new(kept: &'a Kept, marks: &'a PurgeMarks, batch: &'a Batch, durability: Durability) -> Result<Self> {
-        let (taken, fresh, topics) = Default::default();
-        let mut additions = Additions::default();
-        let numbered = batch.numbered.as_ref();
-        let numbering = numbered.map(|numbered| additions.begin(numbered, &kept.producers)).transpose()?;
-        Ok(Placing { kept, marks, batch, durability, taken, fresh, topics, additions, numbering })
-    }
-
-    /// What the batch adds: the records that were taken, ids, and numbers.
-    fn finish(mut self) -> (Vec<usize>, HashMap<u128, Seen>, Additions) {
-        if let (Some(numbering), Some(numbered)) = (self.numbering, &self.batch.numbered) {
-            self.additions.use_up(numbering, numbered.numbers.end);
-        }
-        (self.taken, self.fresh, self.additions)
-    }
-
-    /// Takes a record, unless its number was used before. (Nothing that this engine refuses could be taken later.)
-    fn place_once(&mut self, at: usize, id: Option<(u128, Seen)>) -> Outcome {
-        let Some(numbering) = self.numbering else { return self.place(at, id) };
-        let number = self.batch.entries[at].number;
-        if self.additions.is_used(numbering, number) {
-            let (publish_time, durability) = (self.kept.time, self.durability);
-            let appended = Appended { sequence: Sequence::ZERO, publish_time, duplicate: false, durability };
-            return self.additions.repeated(numbering, number, &self.kept.producers, appended);
-        }
-        let outcome = self.place(at, id);
-        if let Ok(appended) = &outcome {
-            self.additions.add(numbering, Run { number, sequence: appended.sequence, count: 1 });
-        }
-        outcome
-    }
-
-    fn place(&mut self, at: usize, id: Option<(u128, Seen)>) -> Outcome {
-        let record = self.batch.record(at);
-        let mut appended = Appended {
-            sequence: self.kept.next.plus(self.taken.len() as u64),
-            publish_time: self.kept.time,
-            duplicate: false,
-            durability: self.durability,
-        };
-        if let Some((id, Seen { payload, .. })) = id {
-            if let Some(seen) = self.fresh.get(&id).copied().or_else(|| self.kept.dedup.lookup(id)) {
-                if seen.payload != payload {
-                    return Err(match self.batch.atomic && self.fresh.contains_key(&id) {
-                        true => refusal::reused_within(record.topic(), record.message_id()),
-                        false => refusal::reused(record.topic(), record.message_id(), seen.sequence),
-                    });
-                }
-                appended.sequence = seen.sequence;
-                appended.publish_time = seen.publish_time;
-                appended.duplicate = true;
-                return Ok(appended);
-            }
-            self.kept.dedup.room_for(self.fresh.len() + 1)?;
-        }
-        if let Some(expected) = self.batch.entries[at].expected {
-            let actual = self.newest(record.topic());
-            if actual != expected {
-                return Err(match self.batch.atomic && actual >= self.kept.next {
-                    true => refusal::conflict_within(record.topic(), expected),
-                    false => refusal::conflict(record.topic(), expected, actual),
-                });
-            }
-        }
-        if let Some((id, Seen { payload, .. })) = id {
-            let seen = Seen { sequence: appended.sequence, payload, publish_time: appended.publish_time };
-            self.fresh.insert(id, seen);
-        }
-        self.topics.insert(record.topic(), appended.sequence);
-        self.taken.push(at);
-        Ok(appended)
-    }
-
-    /// The newest message of a topic that is kept and not purged; zero if there is none.
-    fn newest(&self, topic: &str) -> Sequence {
-        if let Some(&sequence) = self.topics.get(topic) {
-            return sequence;
-        }
-        let stored = self.kept.newest.get(topic).copied().unwrap_or_default();
-        if stored <= self.marks.hidden_through(topic) { Sequence::ZERO } else { stored }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Starts the real binary on a free port, and talks to it as a user does.
 
 pub mod dice;
+pub mod nats;
 pub mod network;
 pub mod proxy;
+pub mod tool;
 
 use std::{
     fs::{self, File},

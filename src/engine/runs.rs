@@ -1,16 +1,14 @@
-//! The runs of producer numbers of a block, as they lie behind its records. Never touches a file.
+//! The runs of producer numbers of records, as they are kept beside them. Never touches a file.
 //!
-//! Version 2 of the segment; version 1 has none. For each run, with varints as in protobuf: bytes of the producer's name,
-//! the name, the first number, the count, and the first sequence counted from the block's.
+//! For each run, with varints as in protobuf: bytes of the producer's name,
+//! the name, the first number, the count, and the first sequence counted from that of the records.
 
-use crate::{
-    engine::producers::{Additions, Run},
-    model::{ProducerName, Sequence, wire},
-};
+use super::producers::Run;
+use crate::model::{ProducerName, Sequence, wire};
 
-/// Appends the runs of a block whose first record has the sequence `first`.
-pub fn encode(additions: &Additions, first: Sequence, out: &mut Vec<u8>) {
-    for (producer, run) in additions.runs() {
+/// Appends the runs of records the first of which has the sequence `first`.
+pub fn encode<'a>(runs: impl Iterator<Item = (&'a ProducerName, &'a Run)>, first: Sequence, out: &mut Vec<u8>) {
+    for (producer, run) in runs {
         wire::put_varint(out, producer.as_str().len() as u64);
         out.extend_from_slice(producer.as_str().as_bytes());
         wire::put_varint(out, run.number);
@@ -44,7 +42,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        engine::producers::{Most, Numbered, Producers, Session},
+        engine::producers::{Additions, Most, Numbered, Producers, Session},
         model::Timestamp,
     };
 
@@ -62,7 +60,7 @@ mod tests {
             let run = Run { number, sequence: first.plus(offset.into()), count };
             additions.add(placing, run);
             let mut bytes = Vec::new();
-            encode(&additions, first, &mut bytes);
+            encode(additions.runs(), first, &mut bytes);
             prop_assert_eq!(decode(&bytes, first), Some(vec![(producer, run)]));
             prop_assert_eq!(decode(&bytes[..bytes.len() - 1], first), None);
         }

@@ -1,0 +1,275 @@
+//! The JetStream engine: any number of brokers over one NATS JetStream cluster, which keeps the messages in a stream a
+//! namespace, and the small values in a key-value bucket. Never keeps anything itself.
+//!
+//! A stream is one log for all brokers: whoever writes puts an entry behind the last one, and NATS refuses it if the last
+//! one is another by then. So every broker that has read up to the end knows what it must know to give a record its place
+//! (numbers of producers, ids, sequences of topics), and no broker has to ask another. Decision 0011 says why.
+
+mod draft;
+mod entry;
+mod escape;
+mod finder;
+mod known;
+mod log;
+mod state;
+mod stream;
+mod subject;
+mod writer;
+
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use async_nats::{
+    Client, ConnectOptions,
+    jetstream::{
+        self, Context,
+        context::{CreateStreamErrorKind, GetStreamErrorKind},
+        stream::DiscardPolicy,
+    },
+};
+use futures_util::TryStreamExt;
+use tokio::sync::Mutex as AsyncMutex;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    entry::Entry,
+    log::{JetStreamLog, Shared},
+    state::KvState,
+    stream::Stream,
+};
+use super::{BoxFuture, Engine, Log, LogSettings, State, marks, refusal, tail::TailBudget};
+use crate::{
+    clock::Clock,
+    model::{Durability, Error, LogId, NamespaceName, Reason, Result},
+};
+
+/// Where a stream says which log it holds.
+const LOG_ID: &str = "tilde-log";
+/// How long a stream remembers the ids of entries. They must outlive nothing but a block that is on its way.
+const ENTRY_IDS: Duration = Duration::from_secs(2);
+/// What may stand beside the records of an entry.
+const HEADERS: usize = 4 << 10;
+/// Bytes of an entry's records that are not to be exceeded, unless one record alone has more: what is found by halves is
+/// read whole.
+const ENTRY_BYTES: usize = 64 << 10;
+
+/// How the engine is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The servers, as in `nats://127.0.0.1:4222`; any of them will do.
+    pub urls: Vec<String>,
+    /// A file with a user's credentials, as `nsc` writes it.
+    pub credentials: Option<PathBuf>,
+    /// Certificates of authorities to trust beside the system's.
+    pub root_certificates: Option<PathBuf>,
+    /// Servers that keep each message: 1, or 3 or 5 in a cluster.
+    pub replicas: usize,
+    /// The servers sync before they answer (`sync_interval: always`).
+    pub synced: bool,
+    /// Memory for the newest blocks of all logs.
+    pub tail_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let urls = vec!["nats://127.0.0.1:4222".to_owned()];
+        Config { urls, credentials: None, root_certificates: None, replicas: 1, synced: false, tail_bytes: 64 << 20 }
+    }
+}
+
+/// Keeps everything in JetStream.
+pub struct JetStreamEngine {
+    client: Client,
+    context: Context,
+    config: Config,
+    shared: Shared,
+    // One at a time is opened, made, or removed.
+    opening: AsyncMutex<()>,
+    logs: Mutex<HashMap<NamespaceName, Arc<JetStreamLog>>>,
+    found: Vec<NamespaceName>,
+}
+
+impl JetStreamEngine {
+    /// Connects, and makes what is not there. Waits as long as no server can be reached.
+    pub async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Self> {
+        let mut options = ConnectOptions::new().name("tilde").retry_on_initial_connect().max_reconnects(None);
+        if let Some(file) = &config.credentials {
+            let found = options.credentials_file(file).await;
+            options = found.map_err(|error| unusable(format_args!("{}: {error}", file.display())))?;
+        }
+        if let Some(file) = &config.root_certificates {
+            options = options.add_root_certificates(file.clone());
+        }
+        let client = options.connect(&config.urls).await.map_err(unreachable)?;
+        client.flush().await.map_err(unreachable)?;
+        let context = jetstream::new(client.clone());
+        let stop = CancellationToken::new();
+        let state = Arc::new(KvState::open(&context, config.replicas, stop.clone()).await?);
+        let strongest = match (config.synced, config.replicas) {
+            (_, 3..) => Durability::Replicated,
+            (true, _) => Durability::Synced,
+            (false, _) => Durability::Written,
+        };
+        let most = client.server_info().max_payload.saturating_sub(HEADERS);
+        let shared = Shared {
+            clock,
+            tails: TailBudget::new(config.tail_bytes),
+            state,
+            strongest,
+            entry_bytes: most.min(ENTRY_BYTES),
+            stop,
+        };
+        let names: Vec<String> = context.stream_names().try_collect().await.map_err(unreachable)?;
+        let found = names.iter().filter_map(|name| subject::namespace(name)).collect();
+        let (opening, logs) = Default::default();
+        Ok(JetStreamEngine { client, context, config, shared, opening, logs, found })
+    }
+
+    fn lock_logs(&self) -> MutexGuard<'_, HashMap<NamespaceName, Arc<JetStreamLog>>> {
+        self.logs.lock().expect("nobody panics while holding the logs")
+    }
+
+    /// Opens a stream, or makes it.
+    async fn stream(&self, name: &NamespaceName, settings: LogSettings) -> Result<Stream> {
+        loop {
+            let mut config = match self.context.get_stream(subject::stream(name)).await {
+                Ok(stream) => stream.cached_info().config.clone(),
+                Err(error) if is_missing(&error.kind()) => {
+                    let id = format!("{:016x}", self.shared.clock.random());
+                    let mut config = jetstream::stream::Config {
+                        name: subject::stream(name),
+                        subjects: vec![subject::all(name)],
+                        num_replicas: self.config.replicas,
+                        discard: DiscardPolicy::Old,
+                        allow_direct: true,
+                        allow_atomic_publish: true,
+                        duplicate_window: ENTRY_IDS,
+                        description: Some(format!("Tilde: the messages of namespace {name}")),
+                        metadata: [(LOG_ID.to_owned(), id)].into(),
+                        ..Default::default()
+                    };
+                    apply(&mut config, settings);
+                    match self.context.create_stream(config).await {
+                        Ok(_) => continue,
+                        // Another broker has made it meanwhile.
+                        Err(error) if matches!(error.kind(), CreateStreamErrorKind::JetStream(_)) => {
+                            if self.context.get_stream(subject::stream(name)).await.is_ok() {
+                                continue;
+                            }
+                            return Err(unusable(error));
+                        }
+                        Err(error) => return Err(unreachable(error)),
+                    }
+                }
+                Err(error) => return Err(unreachable(error)),
+            };
+            let id = config.metadata.get(LOG_ID).and_then(|id| u64::from_str_radix(id, 16).ok());
+            let Some(id) = id else {
+                return Err(unusable(format_args!("the stream {} is there and was not made by Tilde", config.name)));
+            };
+            if apply(&mut config, settings) {
+                self.context.update_stream(config).await.map_err(unreachable)?;
+            }
+            return Stream::open(self.client.clone(), self.context.clone(), name.clone(), LogId(id)).await;
+        }
+    }
+}
+
+/// What a namespace wishes. Answers whether that is a change.
+fn apply(config: &mut jetstream::stream::Config, settings: LogSettings) -> bool {
+    let bytes = i64::try_from(settings.max_bytes).unwrap_or(i64::MAX);
+    let is_change = (config.max_age, config.max_bytes) != (settings.max_age, bytes);
+    (config.max_age, config.max_bytes) = (settings.max_age, bytes);
+    is_change
+}
+
+fn is_missing(kind: &GetStreamErrorKind) -> bool {
+    match kind {
+        GetStreamErrorKind::JetStream(error) => error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND,
+        _ => false,
+    }
+}
+
+impl Engine for JetStreamEngine {
+    fn name(&self) -> &'static str {
+        "jetstream"
+    }
+
+    fn strongest(&self) -> Durability {
+        self.shared.strongest
+    }
+
+    fn log<'a>(&'a self, name: &'a NamespaceName, settings: LogSettings) -> BoxFuture<'a, Result<Arc<dyn Log>>> {
+        Box::pin(async move {
+            let _opening = self.opening.lock().await;
+            if let Some(log) = self.lock_logs().get(name).cloned() {
+                return Ok(log as Arc<dyn Log>);
+            }
+            let stream = self.stream(name, settings).await?;
+            let log = JetStreamLog::open(stream, name.clone(), settings, &self.shared).await?;
+            self.lock_logs().insert(name.clone(), log.clone());
+            Ok(log as Arc<dyn Log>)
+        })
+    }
+
+    /// Those that were there when it was opened, and those of this broker.
+    fn logs(&self) -> Result<Vec<NamespaceName>> {
+        let opened = self.lock_logs().keys().cloned().collect::<Vec<_>>();
+        Ok(self.found.iter().filter(|name| !opened.contains(name)).cloned().chain(opened.iter().cloned()).collect())
+    }
+
+    fn remove<'a>(&'a self, name: &'a NamespaceName) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let _opening = self.opening.lock().await;
+            let log = self.lock_logs().remove(name);
+            if let Some(log) = log {
+                log.end(refusal::removed()).await;
+            }
+            if let Err(error) = self.context.delete_stream(subject::stream(name)).await {
+                let stream = self.context.get_stream(subject::stream(name)).await;
+                if !stream.is_err_and(|error| is_missing(&error.kind())) {
+                    return Err(unreachable(error));
+                }
+            }
+            marks::forget(&*self.shared.state, name).await
+        })
+    }
+
+    fn state(&self) -> &dyn State {
+        &*self.shared.state
+    }
+
+    /// What NATS cannot do now it can do later.
+    fn failed(&self) -> BoxFuture<'static, Error> {
+        Box::pin(std::future::pending())
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async {
+            let logs: Vec<_> = self.lock_logs().values().cloned().collect();
+            for log in logs {
+                log.end(refusal::closed()).await;
+            }
+            self.shared.stop.cancel();
+            // Whoever waits for NATS would wait in vain.
+            drop(self.client.flush().await);
+            Ok(())
+        })
+    }
+}
+
+/// NATS cannot be asked just now.
+fn unreachable(error: impl Display) -> Error {
+    let message = format!("NATS could not be asked: {error}; try again");
+    Error::new(Reason::EngineUnreachable, message).retry_after(Duration::from_secs(1))
+}
+
+/// NATS is there, and cannot be used so.
+fn unusable(error: impl Display) -> Error {
+    Error::new(Reason::EngineUnreachable, format!("NATS cannot be used as it is: {error}"))
+}
