@@ -17,7 +17,7 @@ use super::{
     failure::Failure,
     interrupt::Interrupt,
     message::Form,
-    output,
+    number, output,
     remote::{self, Remote, Tenant},
 };
 use crate::{
@@ -49,7 +49,7 @@ pub struct Args {
     max_outstanding: Option<u32>,
 
     /// End after so many messages were settled, one way or the other
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number::from_one)]
     count: Option<u64>,
 
     /// Kill a command that takes longer, as in 90s or 1h; its message is sent back as failed [default: no limit]

@@ -289,7 +289,7 @@ impl Tally {
             _ => format!(", which is all others up to line {}", self.sent),
         };
         let rest = format!("{self}{others}; nothing after line {} was sent", self.sent);
-        let failure = Failure::new(format!("{what}: {whose}{cause}\n{rest}"));
+        let failure = Failure::told(format!("{what}: {whose}{cause}\n{rest}"));
         match fault.fate {
             Fate::Unknown => failure.hint(format!("`tilde topics show {}` tells what has arrived there", args.topic)),
             _ => failure,

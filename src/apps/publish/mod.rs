@@ -12,11 +12,13 @@ use std::{
 };
 
 use anyhow::Context;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
     durability::{self, Durability},
     failure::Failure,
+    number,
     output::{self, Format},
     remote::{self, Remote, Tenant},
 };
@@ -56,11 +58,11 @@ pub struct Args {
     attributes: Vec<(String, String)>,
 
     /// The ordering key: messages with one key keep their order in subscriptions that order by key
-    #[arg(long)]
+    #[arg(long, group = "ordering_key")]
     key: Option<String>,
 
     /// Your own id: a second publish of the same id to the topic returns the first result
-    #[arg(long, conflicts_with = "lines", value_parser = id)]
+    #[arg(long, conflicts_with = "lines", group = "message_id", value_parser = id)]
     id: Option<String>,
 
     /// What the payload is, as in application/json
@@ -72,15 +74,16 @@ pub struct Args {
     ttl: Option<Span>,
 
     /// Deliver it then, as in 2026-11-21T10:00:00Z, and not before; at most a year ahead
-    #[arg(long, value_name = "TIME", conflicts_with = "delay")]
-    deliver_at: Option<jiff::Timestamp>,
+    #[arg(long, value_name = "TIME", group = "deliver_time", value_parser = time)]
+    deliver_at: Option<Timestamp>,
 
     /// Deliver it after this time, as in 90s, 1h or 7d, and not before
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", group = "deliver_time")]
     delay: Option<Span>,
 
     /// Publish only if the topic's last sequence is this one; 0: if there is no message
-    #[arg(long, value_name = "SEQUENCE", conflicts_with = "lines")]
+    #[arg(long, value_name = "SEQUENCE", conflicts_with = "lines", group = "expected_last_sequence")]
+    #[arg(value_parser = number::sequence)]
     expect_last: Option<u64>,
 
     /// How durable the message is before the broker answers [default: as the namespace says, synced if it says nothing]
@@ -254,6 +257,12 @@ fn payload(bytes: Vec<u8>) -> Payload {
         Ok(text) => Payload::Text(text),
         Err(error) => Payload::Data(error.into_bytes().into()),
     }
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    let wrong =
+        "write a time as in 2026-11-21T10:00:00Z or 2026-11-21T12:00:00+02:00; for how long from now is --delay";
+    text.parse().map_err(|_| wrong.into())
 }
 
 fn timeout(text: &str) -> Result<Span, String> {

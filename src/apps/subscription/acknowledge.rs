@@ -34,11 +34,12 @@ pub struct Args {
     reject: bool,
 
     /// Still working on it: the deadline is this long from now, at most 12h
-    #[arg(long, value_name = "DURATION", group = "verdict")]
+    #[arg(long, value_name = "DURATION", groups = ["verdict", "settlements.delay"])]
     extend: Option<Span>,
 
     /// When it comes again, instead of what the retry policy says; at most 12h
-    #[arg(long, value_name = "DURATION", requires = "nack", conflicts_with_all = ["release", "reject", "extend"])]
+    #[arg(long, value_name = "DURATION", requires = "nack", conflicts_with_all = ["release", "reject"])]
+    #[arg(group = "settlements.delay")]
     delay: Option<Span>,
 
     /// Why, for --nack and --reject; kept with the message, at most 255 bytes

@@ -33,10 +33,11 @@ pub struct Args {
 
     /// Take at most so many; fewer come if they are large
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(group = "max_messages")]
     max: u32,
 
     /// Wait so long for the first, if nothing waits
-    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    #[arg(long, value_name = "DURATION", default_value = "0s", group = "max_wait")]
     wait: Span,
 
     /// Acknowledge what was printed

@@ -215,6 +215,9 @@ fn what_is_refused_says_why_and_what_to_do() {
         (&["publish", "a", "x", "--namespace", "nobody"], "`tilde namespace create nobody` (NAMESPACE_NOT_FOUND)\n"),
         (&["publish", "a", "x", "--durability", "replicated"], "(DURABILITY_UNAVAILABLE)"),
         (&["publish", "a", "x", "--ttl", "400d"], "(MESSAGE_INVALID)"),
+        (&["publish", "a", "x", "--deliver-at", "2100-01-01T00:00:00Z"], "error: --deliver-at lies more than 365 days"),
+        (&["publish", "a", "x", "--delay", "400d"], "error: --delay lies more than 365 days"),
+        (&["publish", "a", "x", "--key", &"k".repeat(300)], "error: --key has 300 bytes"),
     ] {
         let answer = broker.run(args);
         assert_eq!(answer.status.code(), Some(1), "{args:?}");
@@ -226,6 +229,10 @@ fn what_is_refused_says_why_and_what_to_do() {
         (&["publish", "a", "--lines", "--id", "x"], "cannot be used with"),
         (&["publish", "a", "x", "--ttl", "5"], "is no duration"),
         (&["publish", "a", "x", "--timeout", "0s"], "nothing is answered in less than 1ms"),
+        (&["publish", "a", "x", "--delay", "-5s"], "is no duration"),
+        (&["publish", "a", "x", "--expect-last", "-1"], "write a sequence"),
+        (&["publish", "a", "x", "--deliver-at", "-1"], "write a time as in 2026-11-21T10:00:00Z or"),
+        (&["publish", "a", "x", "--deliver-at", "tomorrow"], "write a time as in 2026-11-21T10:00:00Z or"),
         (&["publish", "a", "x", "--id", ""], "an id has at least one character"),
     ] {
         let told = broker.run(args).told(2);

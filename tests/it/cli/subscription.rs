@@ -93,7 +93,7 @@ fn the_same_again_is_no_error_and_another_says_what_differs() {
     assert_eq!(create("30s").json()[0]["created"], true);
     assert_eq!(create("30s").json()[0]["created"], false);
     let told = create("10s").told(1);
-    assert!(told.contains("ack_deadline is 30s, not 10s") && told.contains("(SUBSCRIPTION_MISMATCH)"), "{told}");
+    assert!(told.contains("--ack-deadline is 30s, not 10s") && told.contains("(SUBSCRIPTION_MISMATCH)"), "{told}");
     assert!(told.contains("hint: `tilde subscription update`"), "{told}");
 }
 
@@ -270,9 +270,37 @@ fn what_the_command_line_itself_refuses() {
         (&["update", "s", "--from", "new"], "--from"),
         (&["ack", "s"], "ACK_ID"),
         (&["ack", "s", "id", "--delay", "1s"], "--nack"),
-        (&["explain", "s", "x"], "SEQUENCE"),
+        (&["explain", "s", "x"], "write a sequence, which is a whole number as `tilde publish` prints it, as in 1042"),
+        (&["explain", "s", "-1"], "write a sequence"),
+        (&["create", "s", "a", "--max-attempts", "-3"], "write a number from 1 on"),
+        (&["create", "s", "a", "--max-outstanding", "-3"], "write a number above zero, or `none`"),
+        (&["create", "s", "a", "--ack-deadline", "-5s"], "is no duration"),
+        (&["pause", "s", "--for", "0s"], "write a duration above zero"),
+        (&["redrive", "s", "--max", "-1"], "write a whole number above zero"),
     ] {
         let told = sub(&broker, args).told(2);
+        assert!(told.contains(expected), "{args:?}: {told}");
+    }
+}
+
+#[test]
+fn what_the_broker_refuses_is_told_in_flags() {
+    let broker = filled(0, &[]);
+    for (args, expected) in [
+        (
+            &["update", "s", "--min-backoff", "5s", "--max-backoff", "1s"][..],
+            "--max-backoff is 1s: it takes --min-backoff, 5s",
+        ),
+        (&["update", "s", "--max-rate", "0"], "--max-rate must be above 0"),
+        (
+            &["create", "s", "a/~", "--order", "key", "--max-attempts", "7"],
+            "--order is SHARED, not KEY, --max-attempts is 5",
+        ),
+        (&["seek", "s", "--last", "200000"], "--last is 200000"),
+        (&["ack", "s", "id", "--nack", "--delay", "13h"], "--delay is 46800s"),
+        (&["ack", "s", "id", "--extend", "13h"], "--extend is 46800s"),
+    ] {
+        let told = sub(&broker, args).told(1);
         assert!(told.contains(expected), "{args:?}: {told}");
     }
 }
