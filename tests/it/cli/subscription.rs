@@ -128,9 +128,9 @@ fn what_is_pulled_is_settled_by_its_ack_id() {
     assert_eq!(standing(&broker, &pulled[0]["sequence"]), "leased");
     assert_eq!(sub(&broker, &["ack", "s", "--", ids[0], ids[1]]).text(), "2 deliveries acknowledged\n");
     let told = sub(&broker, &["ack", "s", "--", ids[0]]).told(1);
-    assert!(told.contains("1 of 1 were not acknowledged: ALREADY_SETTLED"), "{told}");
+    assert!(told.contains("1 of 1 were not acknowledged: settled before, in another way (ALREADY_SETTLED)"), "{told}");
     let told = sub(&broker, &["ack", "s", "--nack", "--", ids[0]]).told(1);
-    assert!(told.contains("1 of 1 were not sent back as failed: ALREADY_SETTLED"), "{told}");
+    assert!(told.contains("1 of 1 were not sent back as failed: ") && told.contains("(ALREADY_SETTLED)"), "{told}");
     assert_eq!(standing(&broker, &pulled[0]["sequence"]), "acked");
 
     let line = sub(&broker, &["pull", "s"]).text();
@@ -303,4 +303,13 @@ fn what_the_broker_refuses_is_told_in_flags() {
         let told = sub(&broker, args).told(1);
         assert!(told.contains(expected), "{args:?}: {told}");
     }
+}
+
+#[test]
+fn what_is_no_ack_id_is_told_with_where_they_come_from() {
+    let broker = filled(0, &[]);
+    let told = sub(&broker, &["ack", "s", "garbage"]).told(1);
+    let expected =
+        "the subscription handed out no such ack_id: garbage (ACK_ID_INVALID)\nhint: `tilde subscription pull NAME`";
+    assert!(told.contains(expected), "{told}");
 }
