@@ -3,6 +3,7 @@
 mod input;
 mod lines;
 mod retry;
+mod scheduled;
 
 use std::{
     fs::File,
@@ -29,6 +30,7 @@ use crate::{
     units::Span,
 };
 use retry::Retry;
+use scheduled::Scheduled;
 
 /// Publish a message, or each line of standard input as one
 ///
@@ -146,9 +148,12 @@ async fn one(args: &Args) -> anyhow::Result<()> {
             Err(fault) => return Err(args.failure(fault).into()),
         }
     };
+    // Of what was published before, the time of then holds.
+    let deliver_time = request.deliver_time.filter(|_| !answer.duplicate);
+    let scheduled = Scheduled::at(deliver_time, answer.publish_time);
     match args.format {
-        Format::Text => output::line(sentence(&args.topic, &answer))?,
-        Format::Json => output::json(&Object::new(&args.topic, &answer))?,
+        Format::Text => output::line(format!("{}{scheduled}", sentence(&args.topic, &answer)))?,
+        Format::Json => output::json(&Object::new(&args.topic, &answer, scheduled))?,
     }
     Ok(())
 }
@@ -296,10 +301,12 @@ struct Object<'a> {
     duplicate: bool,
     durability: &'static str,
     cursor: &'a str,
+    #[serde(flatten)]
+    scheduled: Scheduled,
 }
 
 impl<'a> Object<'a> {
-    fn new(topic: &'a str, answer: &'a PublishResponse) -> Self {
+    fn new(topic: &'a str, answer: &'a PublishResponse, scheduled: Scheduled) -> Self {
         Object {
             topic,
             sequence: answer.sequence,
@@ -307,6 +314,7 @@ impl<'a> Object<'a> {
             duplicate: answer.duplicate,
             durability: durability::word(answer.durability),
             cursor: &answer.cursor,
+            scheduled,
         }
     }
 }
