@@ -28,6 +28,11 @@ impl Failure {
         Failure { told: true, ..Failure::new(message) }
     }
 
+    /// It was done, and not all went well.
+    pub fn in_part(message: impl Into<String>) -> Self {
+        Failure { code: 3, ..Failure::new(message) }
+    }
+
     /// It was not tried: the command line is wrong.
     pub fn usage(message: impl Into<String>) -> Self {
         Failure { code: 2, ..Failure::new(message) }
