@@ -29,5 +29,6 @@ pub mod limit;
 pub mod message;
 pub mod number;
 pub mod output;
+pub mod pattern;
 pub mod remote;
 pub mod start;

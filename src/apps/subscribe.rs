@@ -10,7 +10,7 @@ use super::{
     gap,
     interrupt::Interrupt,
     message::Form,
-    number, output,
+    number, output, pattern,
     remote::{self, Remote, Tenant},
     start::Start,
 };
@@ -105,6 +105,7 @@ enum Lag {
 
 /// Runs it.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    pattern::warn(&args.patterns);
     remote::run(async {
         let mut interrupt = Interrupt::listen(0)?;
         let mut reader = Reader::new(&args)?;

@@ -6,7 +6,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    apps::start::Start,
+    apps::{pattern, start::Start},
     pb::v1::{CreateSubscriptionRequest, Subscription, start_position::Position},
 };
 
@@ -49,6 +49,7 @@ Examples:
 
 /// Runs it.
 pub async fn run(args: &Args, home: &Home) -> anyhow::Result<()> {
+    pattern::warn(&args.patterns);
     let request = CreateSubscriptionRequest { subscription: Some(args.subscription(home)) };
     let answer = home.subscriptions().await?.create_subscription(request).await;
     let answer = answer.map_err(|status| home.failure(status))?.into_inner();

@@ -313,3 +313,18 @@ fn what_is_no_ack_id_is_told_with_where_they_come_from() {
         "the subscription handed out no such ack_id: garbage (ACK_ID_INVALID)\nhint: `tilde subscription pull NAME`";
     assert!(told.contains(expected), "{told}");
 }
+
+#[test]
+fn a_pattern_that_says_more_than_is_read_is_warned_of() {
+    let broker = Tilde::in_memory();
+    let warning = "warning: 'a/~b' is read as 'a/~': what stands behind the first ~ is not looked at\n";
+    for args in [
+        &["subscription", "create", "s", "a/~b"][..],
+        &["subscription", "update", "s", "a/~b", "c"],
+        &["subscribe", "a/~b", "--from", "earliest", "--end"],
+        &["topics", "list", "a/~b"],
+    ] {
+        assert_eq!(broker.run(args).told(0), warning, "{args:?}");
+    }
+    assert_eq!(sub(&broker, &["create", "t", "a/~", "~", "b"]).told(0), "");
+}
