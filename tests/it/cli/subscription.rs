@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Tilde};
+use crate::support::{Answer, Tilde, finish};
 
 /// A broker with the subscription `s` of `a/~`, and the messages `1` to `count` in `a/1` and so on, published after it.
 fn filled(count: u32, flags: &[&str]) -> Tilde {
@@ -312,6 +312,25 @@ fn what_is_no_ack_id_is_told_with_where_they_come_from() {
     let expected =
         "the subscription handed out no such ack_id: garbage (ACK_ID_INVALID)\nhint: `tilde subscription pull NAME`";
     assert!(told.contains(expected), "{told}");
+}
+
+#[test]
+fn who_pulls_nothing_is_told_why() {
+    let broker = filled(0, &["--min-backoff", "10m"]);
+    let told = || sub(&broker, &["pull", "s"]).told(0);
+    assert_eq!(told(), "nothing came of subscription s: no message waits\n");
+    publish(&broker, 1..=1);
+    let pulled = pull(&broker, &[]);
+    assert_eq!(told(), "nothing came of subscription s: all that waits is with consumers, 1 message\n");
+    sub(&broker, &["ack", "s", "--nack", "--", pulled[0]["ack_id"].as_str().unwrap()]).ok();
+    assert!(told().contains("up to 1 message wait for their time or their turn"), "{}", told());
+    assert_eq!(sub(&broker, &["pull", "s", "--format", "json"]).told(0), "", "programs see that for themselves");
+
+    let child = broker.command(&["subscription", "pull", "s", "--wait", "2s"]).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    sub(&broker, &["pause", "s"]).ok();
+    let told = finish(child).told(0);
+    assert!(told.contains("it is paused: `tilde subscription resume s`"), "{told}");
 }
 
 #[test]
