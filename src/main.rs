@@ -2,8 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use tilde::apps::{bench, config, consume, failure, log, namespace, publish, serve, subscribe, subscription, topics};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use tilde::apps::{
+    bench, config, consume, failure,
+    flags::{self, Flags},
+    log, namespace, publish, serve, subscribe, subscription, topics,
+};
 
 // As fast as the others within noise, and the one that holds the least memory for idle connections.
 #[global_allocator]
@@ -40,10 +44,14 @@ Three terminals:
 Exit codes:
   0  done; of `serve`, `subscribe`, `consume`, `publish --lines`: or stopped by a signal, with all in order
   1  failed, or refused by the broker; of `serve` and `config` also: a setting is wrong
-  2  the command line is wrong or incomplete, and nothing was tried";
+  2  the command line is wrong or incomplete, and nothing was tried
+  3  of `consume --count`: as many were settled as were asked for, and some of them as failed";
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let mut command = flags::signed(Cli::command());
+    let matches = command.get_matches_mut();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
+    let result = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Publish(args) => publish::run(args),
         Command::Subscribe(args) => subscribe::run(args),
@@ -57,6 +65,6 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failure::report(&error),
+        Err(error) => failure::report(&error, &Flags::of(&command, &matches)),
     }
 }

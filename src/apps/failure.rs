@@ -4,6 +4,7 @@ use std::{fmt, io, process::ExitCode};
 
 use tonic::Code;
 
+use super::flags::Flags;
 use crate::client::{Fate, Fault};
 
 /// Something failed.
@@ -11,13 +12,25 @@ use crate::client::{Fate, Fault};
 pub struct Failure {
     message: String,
     hint: Option<String>,
+    /// It has words of the broker's, who names fields where a person gave flags.
+    told: bool,
     code: u8,
 }
 
 impl Failure {
     /// It was tried, and failed.
     pub fn new(message: impl Into<String>) -> Self {
-        Failure { message: message.into(), hint: None, code: 1 }
+        Failure { message: message.into(), hint: None, told: false, code: 1 }
+    }
+
+    /// The broker said what failed: what it names as a field is told as a flag.
+    pub fn told(message: impl Into<String>) -> Self {
+        Failure { told: true, ..Failure::new(message) }
+    }
+
+    /// It was done, and not all went well.
+    pub fn in_part(message: impl Into<String>) -> Self {
+        Failure { code: 3, ..Failure::new(message) }
     }
 
     /// It was not tried: the command line is wrong.
@@ -49,7 +62,7 @@ impl Failure {
             }
             _ if fault.is_connection() => Failure::new(format!("the connection to {url} broke: {fault}")),
             _ => {
-                let failure = Failure::new(fault.to_string());
+                let failure = Failure::told(fault.to_string());
                 match hint(fault) {
                     Some(hint) => failure.hint(hint),
                     None => failure,
@@ -83,23 +96,22 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Prints an error to standard error and says with which code to exit. A reader that closed its pipe has all that it
-/// wanted: that is no error.
-pub fn report(error: &anyhow::Error) -> ExitCode {
+/// Prints an error to standard error, in the words of the command line, and says with which code to exit. A reader that
+/// closed its pipe has all that it wanted: that is no error.
+pub fn report(error: &anyhow::Error, flags: &Flags) -> ExitCode {
     let closed = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     };
     if error.chain().any(closed) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {error:#}");
-    match error.downcast_ref::<Failure>() {
-        Some(failure) => {
-            if let Some(hint) = &failure.hint {
-                eprintln!("hint: {hint}");
-            }
-            ExitCode::from(failure.code)
-        }
-        None => ExitCode::FAILURE,
+    let (sentence, failure) = (format!("{error:#}"), error.downcast_ref::<Failure>());
+    match failure.is_some_and(|failure| failure.told) {
+        true => eprintln!("error: {}", flags.told(&sentence)),
+        false => eprintln!("error: {sentence}"),
     }
+    if let Some(hint) = failure.and_then(|failure| failure.hint.as_ref()) {
+        eprintln!("hint: {hint}");
+    }
+    failure.map_or(ExitCode::FAILURE, |failure| ExitCode::from(failure.code))
 }

@@ -15,6 +15,7 @@ where
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "none" => Ok(Limit(None)),
+            _ if text.starts_with('-') => Err("write a number above zero, or `none`".into()),
             _ => text.parse().map(|limit| Limit(Some(limit))).map_err(|error: T::Err| format!("{error}, or `none`")),
         }
     }

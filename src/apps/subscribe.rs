@@ -10,7 +10,7 @@ use super::{
     gap,
     interrupt::Interrupt,
     message::Form,
-    output,
+    number, output, pattern,
     remote::{self, Remote, Tenant},
     start::Start,
 };
@@ -33,11 +33,12 @@ pub struct Args {
     /// Where to begin: `new` (what is published from now on), `earliest` (everything still kept), a sequence as in 1042
     /// (that one first), a time as in 2026-11-21T10:00:00Z or how long ago as in 2h (what was published then or later), or a
     /// cursor as --format json prints it (what came after it)
-    #[arg(long, value_name = "POSITION", default_value = "new", allow_negative_numbers = true)]
+    #[arg(long, value_name = "POSITION", default_value = "new", group = "start")]
     from: Start,
 
     /// Begin with the last N messages that match, at most 100,000; then new ones
     #[arg(long, value_name = "N", conflicts_with = "from", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(group = "last_messages")]
     last: Option<u32>,
 
     /// Begin with the newest message of each topic that matches; then new ones
@@ -49,7 +50,7 @@ pub struct Args {
     filter: Option<String>,
 
     /// End after this many messages, at least 1
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", group = "max_messages", value_parser = number::from_one)]
     count: Option<u64>,
 
     /// End when everything is printed that the broker had when it was asked
@@ -104,6 +105,7 @@ enum Lag {
 
 /// Runs it.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    pattern::warn(&args.patterns);
     remote::run(async {
         let mut interrupt = Interrupt::listen(0)?;
         let mut reader = Reader::new(&args)?;

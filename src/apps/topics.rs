@@ -9,6 +9,7 @@ use super::{
     ask,
     failure::Failure,
     output::{self, Column, Format, Table},
+    pattern,
     remote::{self, Remote, Tenant},
 };
 use crate::{
@@ -125,6 +126,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 async fn list(args: &Args, pattern: &str) -> anyhow::Result<()> {
+    pattern::warn([pattern]);
     let mut client = args.remote.topics().await?;
     let mut table = Table::new(COLUMNS);
     let mut page_token = String::new();
@@ -181,6 +183,7 @@ async fn show(args: &Args, topic: &str) -> anyhow::Result<()> {
 
 impl Args {
     async fn purge(&self, purge: &Purge) -> anyhow::Result<()> {
+        pattern::whole(&purge.pattern)?;
         let mut client = self.remote.topics().await?;
         let mut request = PurgeTopicsRequest {
             namespace: self.tenant.namespace.clone(),

@@ -17,7 +17,7 @@ use super::{
     failure::Failure,
     interrupt::Interrupt,
     message::Form,
-    output,
+    number, output,
     remote::{self, Remote, Tenant},
 };
 use crate::{
@@ -48,8 +48,9 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_outstanding: Option<u32>,
 
-    /// End after so many messages were settled, one way or the other
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    /// End after so many deliveries were settled: acknowledged, or sent back as failed. A message that comes again counts
+    /// again. If a command failed, the exit code is 3
+    #[arg(long, value_name = "N", value_parser = number::from_one)]
     count: Option<u64>,
 
     /// Kill a command that takes longer, as in 90s or 1h; its message is sent back as failed [default: no limit]
@@ -82,7 +83,8 @@ In the command's environment (empty if the message has none):
   TILDE_ATTRIBUTE_<NAME>, a variable an attribute: `ce-type` is TILDE_ATTRIBUTE_CE_TYPE
 
 Ctrl-C or SIGTERM: takes nothing more, waits for the commands that run, and settles them. A second time: \
-kills them and gives their messages back, which counts no attempt.";
+kills them and gives their messages back, which counts no attempt. SIGKILL leaves it no time for that: a command that runs \
+then goes on, while its message comes again.";
 
 /// What is delivered ahead where nothing but printing is to be done.
 const PRINTED_AHEAD: u32 = 100;

@@ -60,6 +60,8 @@ pub struct Worker {
     /// How many are to be settled, and how many are.
     count: Option<u64>,
     settled: u64,
+    /// How many commands failed.
+    failed: u64,
     /// The person was told that there is no stream, and not that there is one again.
     broken: bool,
     stage: Stage,
@@ -110,6 +112,7 @@ impl Worker {
             open,
             count,
             settled: 0,
+            failed: 0,
             broken: false,
             stage: Stage::Working,
             ended: false,
@@ -154,6 +157,10 @@ impl Worker {
         }
         match self.stage {
             Stage::Stopping { why: Why::Failed(error), .. } => Err(error),
+            Stage::Stopping { why: Why::Counted, .. } if self.failed > 0 => {
+                let commands = output::count(self.failed, "command");
+                Err(Failure::in_part(format!("{commands} failed: what failed comes again, or is a dead letter")).into())
+            }
             _ => Ok(()),
         }
     }
@@ -217,6 +224,7 @@ impl Worker {
             Ok(Outcome::Failed(cause)) => {
                 let topic = on_its_line(&delivery.message.topic);
                 eprintln!("{topic} {sequence}, attempt {}: {cause}", delivery.attempt);
+                self.failed += 1;
                 self.settle(delivery.nack(None, cause.to_string()));
             }
             Err(error) => {

@@ -20,6 +20,7 @@ use super::{
     Args, Retry,
     input::Lines,
     payload,
+    scheduled::Scheduled,
 };
 use crate::{
     client::{Fate, Fault, Pending, PublishRequest, Published, Publisher},
@@ -40,6 +41,7 @@ pub async fn publish(args: &Args) -> anyhow::Result<()> {
     let publisher = args.publisher()?;
     tell_trouble(publisher.trouble(), args);
     let mut work = Work { publisher, template: args.request(), pending: VecDeque::new(), tally: Tally::default() };
+    let scheduled = Scheduled::from_now(work.template.deliver_time);
     let lines = Lines::read(io::stdin(), work.template.encoded_len());
     let missing = work.publish(lines, Interrupt::listen(1)?).await;
     let Work { tally, .. } = work;
@@ -52,8 +54,8 @@ pub async fn publish(args: &Args) -> anyhow::Result<()> {
         Err(error) => return Err(Failure::new(format!("{error}\n{tally}")).into()),
     }
     match args.format {
-        Format::Text => output::line(format!("{} {tally}", args.topic))?,
-        Format::Json => output::json(&Object::new(&args.topic, &tally))?,
+        Format::Text => output::line(format!("{} {tally}{scheduled}", args.topic))?,
+        Format::Json => output::json(&Object::new(&args.topic, &tally, scheduled))?,
     }
     Ok(())
 }
@@ -289,7 +291,7 @@ impl Tally {
             _ => format!(", which is all others up to line {}", self.sent),
         };
         let rest = format!("{self}{others}; nothing after line {} was sent", self.sent);
-        let failure = Failure::new(format!("{what}: {whose}{cause}\n{rest}"));
+        let failure = Failure::told(format!("{what}: {whose}{cause}\n{rest}"));
         match fault.fate {
             Fate::Unknown => failure.hint(format!("`tilde topics show {}` tells what has arrived there", args.topic)),
             _ => failure,
@@ -314,12 +316,14 @@ struct Object<'a> {
     published: u64,
     first_sequence: u64,
     last_sequence: u64,
+    #[serde(flatten)]
+    scheduled: Scheduled,
 }
 
 impl<'a> Object<'a> {
-    fn new(topic: &'a str, tally: &Tally) -> Self {
+    fn new(topic: &'a str, tally: &Tally, scheduled: Scheduled) -> Self {
         let Tally { published, first_sequence, last_sequence, .. } = *tally;
-        Object { topic, published, first_sequence, last_sequence }
+        Object { topic, published, first_sequence, last_sequence, scheduled }
     }
 }
 

@@ -3,6 +3,7 @@
 mod input;
 mod lines;
 mod retry;
+mod scheduled;
 
 use std::{
     fs::File,
@@ -12,11 +13,13 @@ use std::{
 };
 
 use anyhow::Context;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
     durability::{self, Durability},
     failure::Failure,
+    number,
     output::{self, Format},
     remote::{self, Remote, Tenant},
 };
@@ -27,6 +30,7 @@ use crate::{
     units::Span,
 };
 use retry::Retry;
+use scheduled::Scheduled;
 
 /// Publish a message, or each line of standard input as one
 ///
@@ -56,11 +60,11 @@ pub struct Args {
     attributes: Vec<(String, String)>,
 
     /// The ordering key: messages with one key keep their order in subscriptions that order by key
-    #[arg(long)]
+    #[arg(long, group = "ordering_key")]
     key: Option<String>,
 
     /// Your own id: a second publish of the same id to the topic returns the first result
-    #[arg(long, conflicts_with = "lines", value_parser = id)]
+    #[arg(long, conflicts_with = "lines", group = "message_id", value_parser = id)]
     id: Option<String>,
 
     /// What the payload is, as in application/json
@@ -72,15 +76,16 @@ pub struct Args {
     ttl: Option<Span>,
 
     /// Deliver it then, as in 2026-11-21T10:00:00Z, and not before; at most a year ahead
-    #[arg(long, value_name = "TIME", conflicts_with = "delay")]
-    deliver_at: Option<jiff::Timestamp>,
+    #[arg(long, value_name = "TIME", group = "deliver_time", value_parser = time)]
+    deliver_at: Option<Timestamp>,
 
     /// Deliver it after this time, as in 90s, 1h or 7d, and not before
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", group = "deliver_time")]
     delay: Option<Span>,
 
     /// Publish only if the topic's last sequence is this one; 0: if there is no message
-    #[arg(long, value_name = "SEQUENCE", conflicts_with = "lines")]
+    #[arg(long, value_name = "SEQUENCE", conflicts_with = "lines", group = "expected_last_sequence")]
+    #[arg(value_parser = number::sequence)]
     expect_last: Option<u64>,
 
     /// How durable the message is before the broker answers [default: as the namespace says, synced if it says nothing]
@@ -143,9 +148,12 @@ async fn one(args: &Args) -> anyhow::Result<()> {
             Err(fault) => return Err(args.failure(fault).into()),
         }
     };
+    // Of what was published before, the time of then holds.
+    let deliver_time = request.deliver_time.filter(|_| !answer.duplicate);
+    let scheduled = Scheduled::at(deliver_time, answer.publish_time);
     match args.format {
-        Format::Text => output::line(sentence(&args.topic, &answer))?,
-        Format::Json => output::json(&Object::new(&args.topic, &answer))?,
+        Format::Text => output::line(format!("{}{scheduled}", sentence(&args.topic, &answer)))?,
+        Format::Json => output::json(&Object::new(&args.topic, &answer, scheduled))?,
     }
     Ok(())
 }
@@ -256,6 +264,12 @@ fn payload(bytes: Vec<u8>) -> Payload {
     }
 }
 
+fn time(text: &str) -> Result<Timestamp, String> {
+    let wrong =
+        "write a time as in 2026-11-21T10:00:00Z or 2026-11-21T12:00:00+02:00; for how long from now is --delay";
+    text.parse().map_err(|_| wrong.into())
+}
+
 fn timeout(text: &str) -> Result<Span, String> {
     match text.parse()? {
         // What the contract counts in.
@@ -287,10 +301,12 @@ struct Object<'a> {
     duplicate: bool,
     durability: &'static str,
     cursor: &'a str,
+    #[serde(flatten)]
+    scheduled: Scheduled,
 }
 
 impl<'a> Object<'a> {
-    fn new(topic: &'a str, answer: &'a PublishResponse) -> Self {
+    fn new(topic: &'a str, answer: &'a PublishResponse, scheduled: Scheduled) -> Self {
         Object {
             topic,
             sequence: answer.sequence,
@@ -298,6 +314,7 @@ impl<'a> Object<'a> {
             duplicate: answer.duplicate,
             durability: durability::word(answer.durability),
             cursor: &answer.cursor,
+            scheduled,
         }
     }
 }

@@ -4,6 +4,7 @@ use super::home::{Home, Name, Print};
 use crate::{
     apps::{
         failure::Failure,
+        message,
         output::{self, Format, wire_duration},
     },
     pb::v1::{AcknowledgeRequest, Confirmation, Settlement, Verdict},
@@ -34,11 +35,12 @@ pub struct Args {
     reject: bool,
 
     /// Still working on it: the deadline is this long from now, at most 12h
-    #[arg(long, value_name = "DURATION", group = "verdict")]
+    #[arg(long, value_name = "DURATION", groups = ["verdict", "settlements.delay"])]
     extend: Option<Span>,
 
     /// When it comes again, instead of what the retry policy says; at most 12h
-    #[arg(long, value_name = "DURATION", requires = "nack", conflicts_with_all = ["release", "reject", "extend"])]
+    #[arg(long, value_name = "DURATION", requires = "nack", conflicts_with_all = ["release", "reject"])]
+    #[arg(group = "settlements.delay")]
     delay: Option<Span>,
 
     /// Why, for --nack and --reject; kept with the message, at most 255 bytes
@@ -91,10 +93,13 @@ impl Settled {
         }
         let failure =
             Failure::new(format!("{} of {} were not {words}: {}", self.lost(), self.asked, reasons.join(", ")));
-        let late = self.refused.iter().any(|refused| refused.reason == "LEASE_EXPIRED");
-        Some(match late {
-            true => failure.hint("they come, or came, again; a longer --ack-deadline or --extend gives more time"),
-            false => failure,
+        let any = |reason: &str| self.refused.iter().any(|refused| refused.reason == reason);
+        Some(match (any("ACK_ID_INVALID"), any("LEASE_EXPIRED")) {
+            (true, _) => failure.hint(
+                "`tilde subscription pull NAME` prints an ack_id in front of each message, for that subscription alone",
+            ),
+            (_, true) => failure.hint("they come, or came, again; a longer --ack-deadline or --extend gives more time"),
+            _ => failure,
         })
     }
 
@@ -121,9 +126,14 @@ impl Settled {
     }
 }
 
+/// Why, in words, and of which.
 fn refusal(refused: &Confirmation) -> String {
+    let ids = refused.ack_ids.iter().map(|id| message::on_its_line(id)).collect::<Vec<_>>().join(" ");
     match refused.reason.as_str() {
         "" => tonic::Code::from_i32(refused.code).description().to_owned(),
+        reason @ "ACK_ID_INVALID" => format!("the subscription handed out no such ack_id: {ids} ({reason})"),
+        reason @ "LEASE_EXPIRED" => format!("the deadline has passed, or the lease was taken back ({reason})"),
+        reason @ "ALREADY_SETTLED" => format!("settled before, in another way ({reason})"),
         reason => reason.to_owned(),
     }
 }
@@ -208,7 +218,10 @@ mod tests {
         let settled = Settled { asked: 3, refused: vec![refused] };
         assert_eq!(settled.sentence(), "2 deliveries");
         let failure = settled.failure("acknowledged").unwrap().to_string();
-        assert_eq!(failure, "1 of 3 were not acknowledged: LEASE_EXPIRED");
+        assert_eq!(
+            failure,
+            "1 of 3 were not acknowledged: the deadline has passed, or the lease was taken back (LEASE_EXPIRED)"
+        );
         assert!(Settled { asked: 3, refused: vec![] }.failure("acknowledged").is_none());
     }
 }

@@ -6,7 +6,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    apps::start::Start,
+    apps::{pattern, start::Start},
     pb::v1::{CreateSubscriptionRequest, Subscription, start_position::Position},
 };
 
@@ -25,11 +25,12 @@ pub struct Args {
 
     /// Where to begin: `new`, `earliest` (everything still kept), a sequence as in 1042, a time as in 2026-11-21T10:00:00Z
     /// or how long ago as in 2h, or a cursor [broker's default: new]
-    #[arg(long, value_name = "POSITION", allow_negative_numbers = true)]
+    #[arg(long, value_name = "POSITION", group = "start")]
     from: Option<Start>,
 
     /// Begin with the last N messages that match, at most 100,000; then new ones
     #[arg(long, value_name = "N", conflicts_with = "from", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(group = "last_messages")]
     last: Option<u32>,
 
     #[command(flatten)]
@@ -48,6 +49,7 @@ Examples:
 
 /// Runs it.
 pub async fn run(args: &Args, home: &Home) -> anyhow::Result<()> {
+    pattern::warn(&args.patterns);
     let request = CreateSubscriptionRequest { subscription: Some(args.subscription(home)) };
     let answer = home.subscriptions().await?.create_subscription(request).await;
     let answer = answer.map_err(|status| home.failure(status))?.into_inner();

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     apps::{
-        message,
+        message, number,
         output::{self, Format},
     },
     pb::v1::{ExplainDeliveryRequest, ExplainDeliveryResponse},
@@ -21,7 +21,8 @@ pub struct Args {
     #[command(flatten)]
     name: Name,
 
-    /// The message
+    /// The message, by its sequence as in 1042
+    #[arg(value_name = "SEQUENCE", value_parser = number::sequence)]
     sequence: u64,
 
     #[command(flatten)]

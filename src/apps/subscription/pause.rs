@@ -1,5 +1,7 @@
 //! `tilde subscription pause` and `resume`.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::home::{Home, Name, Print};
@@ -7,7 +9,7 @@ use crate::{
     apps::output::{self, Format},
     clock::{Clock as _, SystemClock},
     pb::v1::{PauseSubscriptionRequest, ResumeSubscriptionRequest},
-    units::Span,
+    units::above_zero,
 };
 
 /// Deliver nothing until it is resumed; what is out already can be settled
@@ -18,12 +20,12 @@ pub struct Args {
     name: Name,
 
     /// Go on by itself at this time, as in 2026-11-21T10:00:00Z
-    #[arg(long, value_name = "TIME", conflicts_with = "span", value_parser = time)]
+    #[arg(long, value_name = "TIME", conflicts_with = "length", value_parser = time)]
     until: Option<Timestamp>,
 
     /// Go on by itself after this time, as in 30m
-    #[arg(long = "for", value_name = "DURATION")]
-    span: Option<Span>,
+    #[arg(long = "for", value_name = "DURATION", value_parser = above_zero)]
+    length: Option<Duration>,
 
     #[command(flatten)]
     print: Print,
@@ -77,9 +79,9 @@ pub async fn resume(args: &ResumeArgs, home: &Home) -> anyhow::Result<()> {
 
 impl Args {
     fn until(&self) -> Option<prost_types::Timestamp> {
-        let (seconds, nanos) = match (self.until, self.span) {
+        let (seconds, nanos) = match (self.until, self.length) {
             (Some(time), _) => (time.as_second(), time.subsec_nanosecond()),
-            (None, Some(span)) => SystemClock.now().plus(span.0).parts(),
+            (None, Some(length)) => SystemClock.now().plus(length).parts(),
             (None, None) => return None,
         };
         Some(prost_types::Timestamp { seconds, nanos })

@@ -17,7 +17,7 @@ use crate::{
         output::{self, wire_duration},
     },
     client,
-    pb::v1::{AckMode, Delivery, PullRequest, PullResponse, Settlement, Verdict},
+    pb::v1::{AckMode, Delivery, PullRequest, PullResponse, Settlement, Subscription, Verdict, subscription::State},
     units::Span,
 };
 
@@ -33,10 +33,11 @@ pub struct Args {
 
     /// Take at most so many; fewer come if they are large
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(group = "max_messages")]
     max: u32,
 
     /// Wait so long for the first, if nothing waits
-    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    #[arg(long, value_name = "DURATION", default_value = "0s", group = "max_wait")]
     wait: Span,
 
     /// Acknowledge what was printed
@@ -71,6 +72,12 @@ pub async fn run(args: &Args, home: &Home) -> anyhow::Result<()> {
         eprintln!("{}", gap::sentence(gap, gap::FULL));
     }
     args.print(&deliveries)?;
+    if deliveries.is_empty() && args.format == Form::Text {
+        // The pull itself went well.
+        if let Ok(subscription) = home.get(&args.name).await {
+            eprintln!("{}", nothing(&subscription));
+        }
+    }
     if !args.ack || deliveries.is_empty() {
         return Ok(());
     }
@@ -78,6 +85,25 @@ pub async fn run(args: &Args, home: &Home) -> anyhow::Result<()> {
     let ack = Settlement { ack_ids, verdict: Verdict::Ack.into(), ..Settlement::default() };
     let settled = acknowledge::settle(&args.name, ack, home).await?;
     Ok(settled.failure("acknowledged").map_or(Ok(()), Err)?)
+}
+
+/// Why there was nothing to be had.
+fn nothing(subscription: &Subscription) -> String {
+    let name = &subscription.name;
+    let stats = subscription.stats.unwrap_or_default();
+    let (waiting, held) = (stats.backlog_messages, u64::from(stats.outstanding_messages));
+    let why = match subscription.state() {
+        State::Paused => format!("it is paused: `tilde subscription resume {name}` lets it deliver again"),
+        State::Tripped => "it is tripped: too many failed in a row, and it tries one message at a time".to_owned(),
+        _ if waiting == 0 => "no message waits".to_owned(),
+        _ if held >= waiting => format!("all that waits is with consumers, {}", output::count(held, "message")),
+        _ => format!(
+            "up to {} wait for their time or their turn, or do not pass the filter; \
+             `tilde subscription explain {name} SEQUENCE` says which",
+            output::count(waiting - held, "message")
+        ),
+    };
+    format!("nothing came of subscription {name}: {why}")
 }
 
 impl Args {

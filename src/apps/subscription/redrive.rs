@@ -2,7 +2,10 @@
 
 use super::home::{Home, Name, Print};
 use crate::{
-    apps::output::{self, Format},
+    apps::{
+        number,
+        output::{self, Format},
+    },
     pb::v1::RedriveDeadLettersRequest,
 };
 
@@ -18,11 +21,11 @@ pub struct Args {
     filter: Option<String>,
 
     /// At most so many [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", group = "max_messages", value_parser = number::from_one)]
     max: Option<u64>,
 
     /// So many in a second, as in 0.5 or 100 [default: as fast as it goes]
-    #[arg(long, value_name = "N", value_parser = rate)]
+    #[arg(long, value_name = "N", group = "messages_per_second", value_parser = rate)]
     rate: Option<f64>,
 
     /// Count what would be sent back, and send nothing

@@ -21,11 +21,12 @@ pub struct Args {
     /// Where to: `new`, `earliest` (everything still kept), a sequence as in 1042 (that one first), a time as in
     /// 2026-11-21T10:00:00Z or how long ago as in 2h (what was published then or later), or a cursor as in cursor:… (what
     /// came after it)
-    #[arg(long, value_name = "POSITION", required_unless_present = "last", allow_negative_numbers = true)]
+    #[arg(long, value_name = "POSITION", required_unless_present = "last", group = "position")]
     to: Option<Start>,
 
     /// Deliver the last N messages that match, at most 100,000; then new ones
     #[arg(long, value_name = "N", conflicts_with = "to", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(group = "last_messages")]
     last: Option<u32>,
 
     /// Count what would be delivered, and move nothing

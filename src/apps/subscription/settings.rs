@@ -14,7 +14,7 @@ pub struct Settings {
     filter: Option<String>,
 
     /// Who gets which message [broker's default: shared]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, group = "delivery_order")]
     order: Option<Order>,
 
     /// How long a consumer has for a delivery before another one gets it, 1s to 12h [broker's default: 30s]
@@ -38,24 +38,24 @@ pub struct Settings {
     max_attempts: Option<i32>,
 
     /// Where the dead letters are published; '' is the broker's default, $dead/NAME
-    #[arg(long, value_name = "TOPIC", conflicts_with = "drop_dead_letters")]
+    #[arg(long, value_name = "TOPIC", groups = ["dead_letter_policy", "dead_letter_policy.topic"])]
     dead_letter_topic: Option<String>,
 
     /// Keep no dead letters; --dead-letter-topic takes it back
-    #[arg(long)]
+    #[arg(long, groups = ["dead_letter_policy", "dead_letter_policy.drop"])]
     drop_dead_letters: bool,
 
     /// Deliveries that may be unsettled at the same time, over all consumers, 1 to 100000; `none` is as many as that
     /// [broker's default: none]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", group = "max_outstanding_messages")]
     max_outstanding: Option<Limit<u32>>,
 
     /// Messages delivered in a second, over all consumers, as in 0.5 or 100; `none` is no limit [broker's default: none]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", group = "max_messages_per_second")]
     max_rate: Option<Limit<f64>>,
 
     /// Messages that may wait; `none` is no limit [broker's default: none]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", group = "max_backlog_messages")]
     max_backlog: Option<Limit<u64>>,
 
     /// What happens to the oldest beyond --max-backlog [broker's default: drop-oldest]

@@ -8,7 +8,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    apps::failure::Failure,
+    apps::{failure::Failure, pattern},
     pb::v1::{Subscription, UpdateSubscriptionRequest},
 };
 
@@ -42,6 +42,7 @@ Examples:
 
 /// Runs it.
 pub async fn run(args: &Args, home: &Home) -> anyhow::Result<()> {
+    pattern::warn(&args.patterns);
     let request = args.request(home)?;
     let answer = home.subscriptions().await?.update_subscription(request).await;
     let answer = answer.map_err(|status| home.failure(status))?.into_inner();

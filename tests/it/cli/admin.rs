@@ -56,6 +56,11 @@ fn purging_counts_asks_and_removes() {
     assert_eq!(left, "b  x\n");
     assert_eq!(broker.run(&["topics", "purge", "b", "--dry-run"]).text(), "1 message would be removed\n");
     assert_eq!(broker.run(&["topics", "purge", "b", "--yes"]).text(), "1 message removed\n");
+    broker.run(&["publish", "a/1", "x"]).ok();
+    let told = broker.run(&["topics", "purge", "a/~b", "--yes"]).told(2);
+    assert!(told.contains("'a/~b' would remove the messages of every topic that begins with 'a/'"), "{told}");
+    assert!(told.contains("write 'a/~'"), "{told}");
+    assert_eq!(broker.run(&["topics", "purge", "a/~", "--dry-run"]).text(), "1 message would be removed\n");
     let told = broker.run(&["topics", "purge", "a/~", "--before", "yesterday"]).told(2);
     assert!(told.contains("2026-11-21T08:00:00Z"), "{told}");
 }

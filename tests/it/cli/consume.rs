@@ -76,14 +76,24 @@ fn a_command_gets_the_message_and_its_success_acknowledges_it() {
 fn a_command_that_fails_gets_it_again_until_the_dead_letters_have_it() {
     let broker = filled(1, &["--max-attempts", "2", "--min-backoff", "0s"]);
     let answer = consume(&broker, 2, &["--consumer-id", "c-1"], "echo $TILDE_ATTEMPT; exit 3");
-    assert!(answer.stderr.contains(", attempt 2: exit code 3\n"), "{}", answer.stderr);
-    assert_eq!(answer.text(), "1\n2\n");
+    assert_eq!(answer.stdout, b"1\n2\n");
+    let told = answer.told(3);
+    assert!(told.contains(", attempt 2: exit code 3\nerror: 2 commands failed: "), "{told}");
     let args = ["subscribe", "$dead/s", "--from", "earliest", "--count", "1", "--format", "json"];
     let dead = broker.run(&args).json().remove(0);
     let attribute = |name: &str| dead["attributes"][name].as_str().unwrap().to_owned();
     assert_eq!(dead["text"], "1");
     assert_eq!((attribute("tilde-reason"), attribute("tilde-attempts")), ("exit code 3".into(), "2".into()));
     assert_eq!((attribute("tilde-consumer"), attribute("tilde-topic")), ("c-1".into(), "a/1".into()));
+}
+
+#[test]
+fn who_counts_learns_from_the_exit_code_that_some_failed() {
+    let broker = filled(4, &["--max-attempts", "1"]);
+    let told = consume(&broker, 3, &[], "test $(cat) != 2").told(3);
+    assert!(told.contains("error: 1 command failed: "), "{told}");
+    assert_eq!(stats(&broker)["acked"], 2);
+    consume(&broker, 1, &[], "test $(cat) = 4").ok();
 }
 
 #[test]
@@ -102,8 +112,8 @@ fn many_run_at_the_same_time_and_each_message_once() {
 fn a_command_that_takes_too_long_is_killed() {
     let broker = filled(1, &["--max-attempts", "1"]);
     let answer = consume(&broker, 1, &["--timeout", "100ms"], "sleep 600");
-    assert!(answer.stderr.contains("took longer than 100ms"), "{}", answer.stderr);
-    answer.ok();
+    let told = answer.told(3);
+    assert!(told.contains("took longer than 100ms"), "{told}");
     let dead = broker.run(&["subscribe", "$dead/s", "--from", "earliest", "--count", "1", "--format", "json"]).json();
     assert_eq!(dead[0]["attributes"]["tilde-reason"], "took longer than 100ms");
 }

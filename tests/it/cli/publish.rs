@@ -199,6 +199,25 @@ fn the_same_id_is_published_once() {
 }
 
 #[test]
+fn when_a_message_is_delivered_later_that_is_told() {
+    let broker = Tilde::in_memory();
+    let time = jiff::Timestamp::now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap().to_string();
+    let told = broker.run(&["publish", "a", "x", "--deliver-at", &time, "--id", "i"]).text();
+    assert_eq!(told, format!("a 1 memory, scheduled for {time}\n"));
+    let again = broker.run(&["publish", "a", "x", "--delay", "2h", "--id", "i"]).text();
+    assert_eq!(again, "a 1 memory, as it was published before\n", "its time is that of the first");
+    assert!(broker.run(&["publish", "a", "x", "--delay", "1h"]).text().starts_with("a 2 memory, scheduled for 2"));
+    let lines = broker.run_with(&["publish", "a", "--lines", "--deliver-at", &time], b"x\ny\n").text();
+    assert_eq!(lines, format!("a 2 lines published, sequences 3 to 4, scheduled for {time}\n"));
+    let json =
+        |flags: &[&str]| broker.run(&[&["publish", "a", "x", "--format", "json"], flags].concat()).json().remove(0);
+    assert_eq!(json(&["--deliver-at", &time])["deliver_time"], time);
+    for flags in [&[][..], &["--deliver-at", "2020-01-01T00:00:00Z"]] {
+        assert_eq!(json(flags).get("deliver_time"), None, "{flags:?}");
+    }
+}
+
+#[test]
 fn an_expected_sequence_that_moved_is_told() {
     let broker = Tilde::in_memory();
     broker.run(&["publish", "t", "x", "--expect-last", "0"]).ok();
@@ -215,6 +234,9 @@ fn what_is_refused_says_why_and_what_to_do() {
         (&["publish", "a", "x", "--namespace", "nobody"], "`tilde namespace create nobody` (NAMESPACE_NOT_FOUND)\n"),
         (&["publish", "a", "x", "--durability", "replicated"], "(DURABILITY_UNAVAILABLE)"),
         (&["publish", "a", "x", "--ttl", "400d"], "(MESSAGE_INVALID)"),
+        (&["publish", "a", "x", "--deliver-at", "2100-01-01T00:00:00Z"], "error: --deliver-at lies more than 365 days"),
+        (&["publish", "a", "x", "--delay", "400d"], "error: --delay lies more than 365 days"),
+        (&["publish", "a", "x", "--key", &"k".repeat(300)], "error: --key has 300 bytes"),
     ] {
         let answer = broker.run(args);
         assert_eq!(answer.status.code(), Some(1), "{args:?}");
@@ -226,6 +248,10 @@ fn what_is_refused_says_why_and_what_to_do() {
         (&["publish", "a", "--lines", "--id", "x"], "cannot be used with"),
         (&["publish", "a", "x", "--ttl", "5"], "is no duration"),
         (&["publish", "a", "x", "--timeout", "0s"], "nothing is answered in less than 1ms"),
+        (&["publish", "a", "x", "--delay", "-5s"], "is no duration"),
+        (&["publish", "a", "x", "--expect-last", "-1"], "write a sequence"),
+        (&["publish", "a", "x", "--deliver-at", "-1"], "write a time as in 2026-11-21T10:00:00Z or"),
+        (&["publish", "a", "x", "--deliver-at", "tomorrow"], "write a time as in 2026-11-21T10:00:00Z or"),
         (&["publish", "a", "x", "--id", ""], "an id has at least one character"),
     ] {
         let told = broker.run(args).told(2);

@@ -190,7 +190,7 @@ fn what_is_refused_says_why() {
         (&["subscribe"][..], "PATTERN"),
         (&["subscribe", "a", "--from", "earlist"], "new, earliest, a sequence, a time, how long ago, or a cursor"),
         (&["subscribe", "a", "--from", "-1"], "a sequence is counted from the beginning, never from the end"),
-        (&["subscribe", "a", "--count", "0"], "0 is not in 1.."),
+        (&["subscribe", "a", "--count", "0"], "write a whole number above zero, as in 10"),
     ] {
         let told = broker.run(args).told(2);
         assert!(told.contains(expected), "{told}");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Tilde};
+use crate::support::{Answer, Tilde, finish};
 
 /// A broker with the subscription `s` of `a/~`, and the messages `1` to `count` in `a/1` and so on, published after it.
 fn filled(count: u32, flags: &[&str]) -> Tilde {
@@ -93,7 +93,7 @@ fn the_same_again_is_no_error_and_another_says_what_differs() {
     assert_eq!(create("30s").json()[0]["created"], true);
     assert_eq!(create("30s").json()[0]["created"], false);
     let told = create("10s").told(1);
-    assert!(told.contains("ack_deadline is 30s, not 10s") && told.contains("(SUBSCRIPTION_MISMATCH)"), "{told}");
+    assert!(told.contains("--ack-deadline is 30s, not 10s") && told.contains("(SUBSCRIPTION_MISMATCH)"), "{told}");
     assert!(told.contains("hint: `tilde subscription update`"), "{told}");
 }
 
@@ -128,9 +128,9 @@ fn what_is_pulled_is_settled_by_its_ack_id() {
     assert_eq!(standing(&broker, &pulled[0]["sequence"]), "leased");
     assert_eq!(sub(&broker, &["ack", "s", "--", ids[0], ids[1]]).text(), "2 deliveries acknowledged\n");
     let told = sub(&broker, &["ack", "s", "--", ids[0]]).told(1);
-    assert!(told.contains("1 of 1 were not acknowledged: ALREADY_SETTLED"), "{told}");
+    assert!(told.contains("1 of 1 were not acknowledged: settled before, in another way (ALREADY_SETTLED)"), "{told}");
     let told = sub(&broker, &["ack", "s", "--nack", "--", ids[0]]).told(1);
-    assert!(told.contains("1 of 1 were not sent back as failed: ALREADY_SETTLED"), "{told}");
+    assert!(told.contains("1 of 1 were not sent back as failed: ") && told.contains("(ALREADY_SETTLED)"), "{told}");
     assert_eq!(standing(&broker, &pulled[0]["sequence"]), "acked");
 
     let line = sub(&broker, &["pull", "s"]).text();
@@ -270,9 +270,80 @@ fn what_the_command_line_itself_refuses() {
         (&["update", "s", "--from", "new"], "--from"),
         (&["ack", "s"], "ACK_ID"),
         (&["ack", "s", "id", "--delay", "1s"], "--nack"),
-        (&["explain", "s", "x"], "SEQUENCE"),
+        (&["explain", "s", "x"], "write a sequence, which is a whole number as `tilde publish` prints it, as in 1042"),
+        (&["explain", "s", "-1"], "write a sequence"),
+        (&["create", "s", "a", "--max-attempts", "-3"], "write a number from 1 on"),
+        (&["create", "s", "a", "--max-outstanding", "-3"], "write a number above zero, or `none`"),
+        (&["create", "s", "a", "--ack-deadline", "-5s"], "is no duration"),
+        (&["pause", "s", "--for", "0s"], "write a duration above zero"),
+        (&["redrive", "s", "--max", "-1"], "write a whole number above zero"),
     ] {
         let told = sub(&broker, args).told(2);
         assert!(told.contains(expected), "{args:?}: {told}");
     }
+}
+
+#[test]
+fn what_the_broker_refuses_is_told_in_flags() {
+    let broker = filled(0, &[]);
+    for (args, expected) in [
+        (
+            &["update", "s", "--min-backoff", "5s", "--max-backoff", "1s"][..],
+            "--max-backoff is 1s: it takes --min-backoff, 5s",
+        ),
+        (&["update", "s", "--max-rate", "0"], "--max-rate must be above 0"),
+        (
+            &["create", "s", "a/~", "--order", "key", "--max-attempts", "7"],
+            "--order is SHARED, not KEY, --max-attempts is 5",
+        ),
+        (&["seek", "s", "--last", "200000"], "--last is 200000"),
+        (&["ack", "s", "id", "--nack", "--delay", "13h"], "--delay is 46800s"),
+        (&["ack", "s", "id", "--extend", "13h"], "--extend is 46800s"),
+    ] {
+        let told = sub(&broker, args).told(1);
+        assert!(told.contains(expected), "{args:?}: {told}");
+    }
+}
+
+#[test]
+fn what_is_no_ack_id_is_told_with_where_they_come_from() {
+    let broker = filled(0, &[]);
+    let told = sub(&broker, &["ack", "s", "garbage"]).told(1);
+    let expected =
+        "the subscription handed out no such ack_id: garbage (ACK_ID_INVALID)\nhint: `tilde subscription pull NAME`";
+    assert!(told.contains(expected), "{told}");
+}
+
+#[test]
+fn who_pulls_nothing_is_told_why() {
+    let broker = filled(0, &["--min-backoff", "10m"]);
+    let told = || sub(&broker, &["pull", "s"]).told(0);
+    assert_eq!(told(), "nothing came of subscription s: no message waits\n");
+    publish(&broker, 1..=1);
+    let pulled = pull(&broker, &[]);
+    assert_eq!(told(), "nothing came of subscription s: all that waits is with consumers, 1 message\n");
+    sub(&broker, &["ack", "s", "--nack", "--", pulled[0]["ack_id"].as_str().unwrap()]).ok();
+    assert!(told().contains("up to 1 message wait for their time or their turn"), "{}", told());
+    assert_eq!(sub(&broker, &["pull", "s", "--format", "json"]).told(0), "", "programs see that for themselves");
+
+    let child = broker.command(&["subscription", "pull", "s", "--wait", "2s"]).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    sub(&broker, &["pause", "s"]).ok();
+    let told = finish(child).told(0);
+    assert!(told.contains("it is paused: `tilde subscription resume s`"), "{told}");
+}
+
+#[test]
+fn a_pattern_that_says_more_than_is_read_is_warned_of() {
+    let broker = Tilde::in_memory();
+    let warning = "warning: 'a/~b' is read as 'a/~': what stands behind the first ~ is not looked at\n";
+    for args in [
+        &["subscription", "create", "s", "a/~b"][..],
+        &["subscription", "update", "s", "a/~b", "c"],
+        &["subscribe", "a/~b", "--from", "earliest", "--end"],
+        &["topics", "list", "a/~b"],
+    ] {
+        assert_eq!(broker.run(args).told(0), warning, "{args:?}");
+    }
+    assert_eq!(sub(&broker, &["create", "t", "a/~", "~", "b"]).told(0), "");
 }

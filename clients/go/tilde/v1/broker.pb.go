@@ -1788,7 +1788,7 @@ type Attached struct {
 	StreamId        string                 `protobuf:"bytes,1,opt,name=stream_id,json=streamId,proto3" json:"stream_id,omitempty"`
 	FlowControl     *FlowControl           `protobuf:"bytes,2,opt,name=flow_control,json=flowControl,proto3" json:"flow_control,omitempty"`              // in effect
 	AckDeadline     *durationpb.Duration   `protobuf:"bytes,3,opt,name=ack_deadline,json=ackDeadline,proto3" json:"ack_deadline,omitempty"`              // in effect
-	BacklogMessages uint64                 `protobuf:"varint,5,opt,name=backlog_messages,json=backlogMessages,proto3" json:"backlog_messages,omitempty"` // an upper bound: filters are not counted
+	BacklogMessages uint64                 `protobuf:"varint,5,opt,name=backlog_messages,json=backlogMessages,proto3" json:"backlog_messages,omitempty"` // beyond a thousand an upper bound: filters are not counted then
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1930,7 +1930,7 @@ func (x *PullRequest) GetNamespace() string {
 type PullResponse struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Deliveries      []*Delivery            `protobuf:"bytes,1,rep,name=deliveries,proto3" json:"deliveries,omitempty"`                                   // at most max_messages, and no more than 1 MiB unless one message alone has more
-	BacklogMessages uint64                 `protobuf:"varint,2,opt,name=backlog_messages,json=backlogMessages,proto3" json:"backlog_messages,omitempty"` // an upper bound: filters are not counted
+	BacklogMessages uint64                 `protobuf:"varint,2,opt,name=backlog_messages,json=backlogMessages,proto3" json:"backlog_messages,omitempty"` // beyond a thousand an upper bound: filters are not counted then
 	Gap             *Gap                   `protobuf:"bytes,3,opt,name=gap,proto3" json:"gap,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache

@@ -269,7 +269,7 @@ type Subscription struct {
 	MaxMessagesPerSecond   *float64       `protobuf:"fixed64,12,opt,name=max_messages_per_second,json=maxMessagesPerSecond,proto3,oneof" json:"max_messages_per_second,omitempty"`    // over all consumers; above 0; none is no limit
 	MaxBacklogMessages     *uint64        `protobuf:"varint,13,opt,name=max_backlog_messages,json=maxBacklogMessages,proto3,oneof" json:"max_backlog_messages,omitempty"`             // that wait to be handed out first; 1 or more; none is no limit. Held within a second, and to a fiftieth
 	BacklogPolicy          BacklogPolicy  `protobuf:"varint,14,opt,name=backlog_policy,json=backlogPolicy,proto3,enum=tilde.v1.BacklogPolicy" json:"backlog_policy,omitempty"`        // what happens to the oldest beyond max_backlog_messages; default DROP_OLDEST
-	// Deleted when it had no consumer and no call for so long. 1 s or more; 0 is never, and the default.
+	// Deleted when it had no consumer and no call for so long and was not paused. 1 s or more; 0 is never, and the default.
 	ExpireAfterIdle *durationpb.Duration `protobuf:"bytes,15,opt,name=expire_after_idle,json=expireAfterIdle,proto3" json:"expire_after_idle,omitempty"`
 	Labels          map[string]string    `protobuf:"bytes,16,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // yours; at most 64, a key has 1 to 255 bytes, a value at most 255
 	Etag            string               `protobuf:"bytes,17,opt,name=etag,proto3" json:"etag,omitempty"`                                                                               // changes with every change, also when it is paused or resumed
@@ -572,7 +572,7 @@ func (x *DeadLetterPolicy) GetDrop() bool {
 
 type SubscriptionStats struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
-	BacklogMessages     uint64                 `protobuf:"varint,1,opt,name=backlog_messages,json=backlogMessages,proto3" json:"backlog_messages,omitempty"`             // not settled yet; an upper bound: filters are not counted
+	BacklogMessages     uint64                 `protobuf:"varint,1,opt,name=backlog_messages,json=backlogMessages,proto3" json:"backlog_messages,omitempty"`             // not settled yet; beyond a thousand an upper bound: filters are not counted then
 	BacklogBytes        uint64                 `protobuf:"varint,2,opt,name=backlog_bytes,json=backlogBytes,proto3" json:"backlog_bytes,omitempty"`                      // of the same, encoded, at the average size of what its topics hold
 	OldestUnackedAge    *durationpb.Duration   `protobuf:"bytes,3,opt,name=oldest_unacked_age,json=oldestUnackedAge,proto3" json:"oldest_unacked_age,omitempty"`         // since it was published; absent if nothing waits
 	OutstandingMessages uint32                 `protobuf:"varint,4,opt,name=outstanding_messages,json=outstandingMessages,proto3" json:"outstanding_messages,omitempty"` // leased
@@ -1264,7 +1264,7 @@ func (x *SeekSubscriptionRequest) GetDryRun() bool {
 
 type SeekSubscriptionResponse struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
-	BacklogMessages uint64                 `protobuf:"varint,1,opt,name=backlog_messages,json=backlogMessages,proto3" json:"backlog_messages,omitempty"` // from there on; an upper bound: filters are not counted
+	BacklogMessages uint64                 `protobuf:"varint,1,opt,name=backlog_messages,json=backlogMessages,proto3" json:"backlog_messages,omitempty"` // from there on; beyond a thousand an upper bound: filters are not counted then
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1544,7 +1544,7 @@ func (x *PurgeSubscriptionRequest) GetNamespace() string {
 
 type PurgeSubscriptionResponse struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
-	PurgedMessages uint64                 `protobuf:"varint,1,opt,name=purged_messages,json=purgedMessages,proto3" json:"purged_messages,omitempty"` // an upper bound: filters are not counted
+	PurgedMessages uint64                 `protobuf:"varint,1,opt,name=purged_messages,json=purgedMessages,proto3" json:"purged_messages,omitempty"` // beyond a thousand an upper bound: filters are not counted then
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
