@@ -5,6 +5,7 @@ mod beginning;
 mod filters;
 pub mod live;
 pub mod namespaces;
+mod office;
 mod position;
 pub mod publish;
 pub mod publish_stream;
@@ -44,7 +45,7 @@ use self::{served::Served, subscription::Entries};
 pub use crate::engine::TopicStats;
 use crate::{
     clock::Clock,
-    engine::Engine,
+    engine::{Engine, Office},
     model::{Error, NamespaceName, Reason, Result, Timestamp, limits},
     telemetry::Metrics,
 };
@@ -99,6 +100,8 @@ pub struct Broker {
 /// What streams need of the broker.
 struct Shared {
     engine: Arc<dyn Engine>,
+    // Whoever holds it works off the subscriptions, if there are several brokers.
+    office: Option<Arc<dyn Office>>,
     clock: Arc<dyn Clock>,
     config: Config,
     // When the last stream must have ended; set once, when the broker drains.
@@ -130,6 +133,7 @@ impl Broker {
         let pending_bytes = u32::try_from(config.pending_bytes).unwrap_or(u32::MAX).max(1);
         let shared = Shared {
             engine: engine.clone(),
+            office: engine.office(),
             clock,
             steps: Semaphore::new(beginning::STEPS),
             topic_searches: Semaphore::new(beginning::TOPIC_SEARCHES),
@@ -154,7 +158,7 @@ impl Broker {
             changes: tokio::sync::Mutex::default(),
         });
         broker.open_namespaces().await?;
-        broker.open_subscriptions().await?;
+        broker.begin_work().await?;
         broker.watch_idle();
         Ok(broker)
     }
@@ -181,6 +185,10 @@ impl Broker {
         let deadline = *self.shared.deadline.get_or_init(|| Instant::now() + grace);
         self.shared.closing.cancel();
         self.wake_streams();
+        if let Some(office) = self.shared.office.as_ref().filter(|office| !office.is_mine()) {
+            // Whoever stops does not begin.
+            office.leave().await;
+        }
         let ended = timeout_at(deadline, async {
             // Whatever is on its way to the log holds permits.
             let _ = self.pending.acquire_many(self.pending_bytes).await;
@@ -190,6 +198,10 @@ impl Broker {
         });
         let _ = ended.await;
         self.keep_subscriptions().await;
+        if let Some(office) = &self.shared.office {
+            // What is kept by now goes on elsewhere.
+            office.leave().await;
+        }
         self.shared.streams.load(Ordering::SeqCst)
     }
 

@@ -130,8 +130,41 @@ impl Broker {
         let name = NamespaceName::default();
         if self.served(&name).is_err() {
             let namespace = Namespace::new(name);
-            let version = self.store(&namespace, 0).await?;
-            self.serve(namespace, version).await?;
+            match self.store(&namespace, 0).await {
+                Ok(version) => drop(self.serve(namespace, version).await?),
+                // Another broker was faster.
+                Err(_) if self.shared.office.is_some() => self.open_others().await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves what another broker has made or changed since, and ends what it has deleted.
+    pub(super) async fn open_others(&self) -> Result<()> {
+        let _alone = self.changes.lock().await;
+        let stored = self.engine.state().list(PREFIX)?;
+        for (key, value) in &stored {
+            let name = NamespaceName::parse(&key[PREFIX.len()..])?;
+            match self.served(&name) {
+                Ok(served) if served.version == value.version => {}
+                Ok(served) => {
+                    let settings = Stored::parse(name, &value.bytes)?;
+                    served.place.log.configure(LogSettings::from(&settings));
+                    self.put(Arc::new(Served::new(settings, value.version, served.place.clone())));
+                }
+                Err(_) => drop(self.serve(Stored::parse(name, &value.bytes)?, value.version).await?),
+            }
+        }
+        for served in self.all_served() {
+            let name = &served.settings.name;
+            if stored.iter().any(|(key, _)| &key[PREFIX.len()..] == name.as_str()) {
+                continue;
+            }
+            self.namespaces.write().expect("nobody panics while holding the namespaces").remove(name);
+            served.place.delete();
+            self.metrics.forget(name);
+            self.engine.remove(name).await?;
         }
         Ok(())
     }

@@ -86,6 +86,8 @@ pub struct JetStream {
     pub replicas: usize,
     /// The servers sync before they answer: `sync_interval: always`.
     pub synced: bool,
+    /// Where the other brokers reach this one, as in 10.0.0.7:7126; empty: where it listens.
+    pub address: String,
 }
 
 /// Where messages are kept.
@@ -156,6 +158,7 @@ impl Default for JetStream {
             root_certificates: PathBuf::new(),
             replicas: 1,
             synced: false,
+            address: String::new(),
         }
     }
 }

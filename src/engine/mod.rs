@@ -13,6 +13,7 @@ pub mod log;
 pub mod look_back;
 pub mod marks;
 pub mod memory;
+pub mod office;
 pub mod page;
 pub mod placing;
 pub mod producers;
@@ -28,6 +29,7 @@ pub use batch::{Appended, Batch, Outcome, OutcomeRun, Outcomes, Receipt};
 pub use block::Block;
 pub use filter::Filter;
 pub use look_back::{LookBack, Wanted};
+pub use office::{Holder, Office};
 pub use page::{Guide, Page, Query};
 pub use producers::{Numbered, Session};
 pub use state::{State, Value};
@@ -57,6 +59,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The small values.
     fn state(&self) -> &dyn State;
+
+    /// What only one of the brokers that share the engine may do; None if there is only one.
+    fn office(&self) -> Option<Arc<dyn Office>> {
+        None
+    }
 
     /// Ends when the engine can take nothing more, with the reason. The process must go down then.
     fn failed(&self) -> BoxFuture<'static, Error>;

@@ -10,6 +10,7 @@ mod accept;
 mod connection;
 mod counters;
 mod edge;
+mod forward;
 mod gather;
 mod greeting;
 mod process;

@@ -17,6 +17,7 @@ use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
 use super::{
     counters::Counters,
+    forward::{Forward, Route},
     grpc::{
         ConsumeService, NamespacesService, OperationsService, PublishService, PublishStreamService, SubscribeService,
         SubscriptionsService, TopicsService,
@@ -67,6 +68,8 @@ pub struct Routes {
     consume: ConsumeService,
     others: HashMap<&'static str, Other>,
     pages: Pages,
+    // None if there is no other broker.
+    forward: Option<Forward>,
 }
 
 impl Routes {
@@ -94,7 +97,9 @@ impl Routes {
         let broken = "the descriptors were made by the build";
         others.extend([other(reflection().build_v1().expect(broken))]);
         others.extend([other(reflection().build_v1alpha().expect(broken))]);
+        let forward = broker.engine().office().map(|_| Forward::new(Arc::clone(&broker)));
         Routes {
+            forward,
             publish: BrokerServer::new(PublishService(Arc::clone(&broker))).max_decoding_message_size(REQUEST_BYTES),
             publish_stream: PublishStreamService(Arc::clone(&broker)),
             subscribe: SubscribeService(Arc::clone(&broker)),
@@ -149,6 +154,13 @@ where
         }
         if let Some(refusal) = refuse_transport(&request) {
             return ready(refusal);
+        }
+        if let Some(forward) = &self.forward {
+            match forward.route(service, method, request.headers()) {
+                Route::Here => {}
+                Route::To(address) => return forward.send(&address, request),
+                Route::Nowhere(status) => return ready(status.into_http()),
+            }
         }
         match other {
             Some(other) => Box::pin(other.clone().oneshot(request.map(Body::new))),

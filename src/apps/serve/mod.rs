@@ -69,7 +69,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let bound = server::bind(edge(config)).await.map_err(|error| cannot_listen(config, &error))?;
     let metrics = Arc::new(Metrics::default());
     let (engine, broker) = tokio::select! {
-        opened = open(config, &metrics) => opened?,
+        opened = open(config, bound.local_addr(), &metrics) => opened?,
         // What is half open is as after a crash, which it must survive anyway.
         () = &mut stop => return Ok(()),
     };
@@ -90,15 +90,19 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }
 }
 
-async fn open(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<(Arc<dyn Engine>, Arc<Broker>)> {
+async fn open(
+    config: &Config,
+    local: SocketAddr,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Arc<dyn Engine>, Arc<Broker>)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let engine = open_engine(config, &clock).await?;
+    let engine = open_engine(config, local, &clock).await?;
     let broker = Broker::open(engine.clone(), clock, metrics.clone(), decisions(config)).await;
     Ok((engine, broker.map_err(|error| Failure::new(error.to_string()))?))
 }
 
 /// The one place that knows the engines by name.
-async fn open_engine(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Engine>> {
+async fn open_engine(config: &Config, local: SocketAddr, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Engine>> {
     match config.engine {
         EngineKind::Memory => {
             let engine = MemoryEngine::new(clock.clone()).with_tail_bytes(config.storage.tail_bytes.bytes());
@@ -110,14 +114,14 @@ async fn open_engine(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<
             Ok(Arc::new(opened.map_err(|error| Failure::new(error.to_string()))?))
         }
         EngineKind::JetStream => {
-            let opened = JetStreamEngine::open(cluster(config), clock.clone()).await;
+            let opened = JetStreamEngine::open(cluster(config, local), clock.clone()).await;
             Ok(Arc::new(opened.map_err(|error| Failure::new(error.to_string()))?))
         }
     }
 }
 
 /// What the JetStream engine is told.
-fn cluster(config: &Config) -> jetstream::Config {
+fn cluster(config: &Config, local: SocketAddr) -> jetstream::Config {
     let named = |path: &PathBuf| Some(path.clone()).filter(|path| !path.as_os_str().is_empty());
     jetstream::Config {
         urls: config.jetstream.urls.split(',').map(|url| url.trim().to_owned()).collect(),
@@ -125,6 +129,10 @@ fn cluster(config: &Config) -> jetstream::Config {
         root_certificates: named(&config.jetstream.root_certificates),
         replicas: config.jetstream.replicas,
         synced: config.jetstream.synced,
+        address: match config.jetstream.address.as_str() {
+            "" => local.to_string(),
+            address => address.to_owned(),
+        },
         tail_bytes: config.storage.tail_bytes.bytes(),
     }
 }

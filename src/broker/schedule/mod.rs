@@ -112,9 +112,10 @@ impl Schedule {
         let (shared, place) = (shared.clone(), place.clone());
         place.runtime.clone().spawn(async move {
             let scheduled = Pattern::Prefix(PREFIX.into());
+            // What other brokers schedule is published by whoever works off the subscriptions.
+            let of_others = shared.office.is_some();
             // What cannot be told is looked for.
-            let topics = place.log.topics(&scheduled, "", 1).await;
-            if topics.map_or(true, |topics| !topics.is_empty()) {
+            if of_others || place.log.topics(&scheduled, "", 1).await.map_or(true, |topics| !topics.is_empty()) {
                 place.schedule.tend(&shared, &place);
             }
         });
@@ -128,7 +129,8 @@ impl Schedule {
         let patterns = Arc::new(PatternSet::new(vec![Pattern::Prefix(PREFIX.into())]));
         // Before anything is appended: it is told of all that comes.
         let seat = place.router.register(patterns.clone());
-        let task = Task { shared: shared.clone(), place: place.clone(), patterns, seat };
+        let marked = Mutex::default();
+        let task = Task { shared: shared.clone(), place: place.clone(), patterns, seat, marked };
         place.runtime.spawn(async move {
             let closing = task.place.closing.clone();
             closing.run_until_cancelled(task.run()).await
@@ -162,11 +164,19 @@ struct Task {
     place: Arc<Place>,
     patterns: Arc<PatternSet>,
     seat: Registration,
+    /// The last mark; zero if there is none.
+    marked: Mutex<Sequence>,
 }
 
 impl Task {
     async fn run(self) {
         loop {
+            if !self.shared.works() {
+                // Another broker goes on from its own marks.
+                *self.place.schedule.agenda.lock().expect(UNHARMED) = None;
+                sleep(AGAIN).await;
+                continue;
+            }
             match self.step().await {
                 Ok(None) => {}
                 Ok(Some(wait)) => {
@@ -177,6 +187,8 @@ impl Task {
                 }
                 Err(error) => {
                     tracing::warn!(namespace = %self.place.name, %error, "what is scheduled cannot be published yet");
+                    // Another broker may have gone on meanwhile: the marks tell how far.
+                    *self.place.schedule.agenda.lock().expect(UNHARMED) = None;
                     sleep(AGAIN).await;
                 }
             }
@@ -317,15 +329,29 @@ impl Task {
         }
         let mark = StoredMark::from(self.agenda(|agenda| mark(agenda, last)));
         let mark = serde_json::to_string(&mark).expect("numbers become JSON");
-        batch.push(&Message::new(Topic::parse(MARKS)?, Payload::Text(mark.into())), usize::MAX, None)?;
-        self.place.log.append(batch).await?.iter().try_for_each(|outcome| outcome.map(drop))
+        // Where another broker may have published meanwhile.
+        let expected = self.shared.office.as_ref().map(|_| *self.marked.lock().expect(UNHARMED));
+        batch.push(&Message::new(Topic::parse(MARKS)?, Payload::Text(mark.into())), usize::MAX, expected)?;
+        let outcomes = self.place.log.append(batch).await?;
+        for outcome in outcomes.iter() {
+            *self.marked.lock().expect(UNHARMED) = outcome?.sequence;
+        }
+        Ok(())
     }
 
     /// How far publishing had come when the broker stopped.
     async fn last_mark(&self) -> Result<Mark> {
         let marks = Pattern::Exact(MARKS.into());
         let topics = self.place.log.topics(&marks, "", 1).await?;
-        let Some(last) = topics.first().map(|topic| topic.last) else { return Ok(Mark::NONE) };
+        let last = topics.first().map_or(Sequence::ZERO, |topic| topic.last);
+        *self.marked.lock().expect(UNHARMED) = last;
+        if last == Sequence::ZERO {
+            return Ok(Mark::NONE);
+        }
+        if self.place.log.tail().committed() < last {
+            let message = "the last mark was made by another broker a moment ago";
+            return Err(Error::new(Reason::EngineUnreachable, message).retry_after(AGAIN));
+        }
         let patterns = Arc::new(PatternSet::new(vec![marks]));
         let (through, now) = (last, Timestamp::EPOCH);
         let query = Query {

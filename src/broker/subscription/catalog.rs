@@ -155,7 +155,7 @@ impl Broker {
             let message = "a subscription cannot go on with the newest message of each topic: name another position";
             return Err(Error::new(Reason::SubscriptionInvalid, message).field("position"));
         }
-        let hub = self.hub(namespace, name)?;
+        let hub = self.adopted(namespace, name).await?;
         let place = self.served(namespace)?.place.clone();
         let first = self.first_of(&hub.specification(), position, &place).await?;
         let backlog = hub.seek(first, dry_run).await?;
@@ -186,7 +186,7 @@ impl Broker {
 
     /// Settles all that waits. Answers how many messages.
     pub async fn purge_subscription(&self, namespace: &NamespaceName, name: &SubscriptionName) -> Result<u64> {
-        let purged = self.hub(namespace, name)?.purge().await?;
+        let purged = self.adopted(namespace, name).await?.purge().await?;
         tracing::info!(%namespace, subscription = %name, purged, "what waited for the subscription was purged");
         Ok(purged)
     }
@@ -195,6 +195,27 @@ impl Broker {
     pub(in crate::broker) fn hub(&self, namespace: &NamespaceName, name: &SubscriptionName) -> Result<Arc<Hub>> {
         let found = self.subscriptions.look(namespace, name, |entry| entry.hub.clone());
         found.ok_or_else(|| self.not_found(namespace, name))
+    }
+
+    /// The same, for whoever hands out or settles: what another broker had of it is kept, and cannot be changed by it any
+    /// more.
+    pub(in crate::broker) async fn adopted(
+        &self,
+        namespace: &NamespaceName,
+        name: &SubscriptionName,
+    ) -> Result<Arc<Hub>> {
+        loop {
+            let entry = self.entry(namespace, name)?;
+            if self.shared.office.is_none() || entry.hub.adopt().await? {
+                return Ok(entry.hub);
+            }
+            // Its last word came after it was read here.
+            let _alone = self.changes.lock().await;
+            if self.hub(namespace, name).is_ok_and(|hub| Arc::ptr_eq(&hub, &entry.hub)) {
+                entry.hub.hand_over();
+                self.serve_subscription(entry.kept, entry.version, entry.hub.place.clone())?;
+            }
+        }
     }
 
     /// Serves what the state knows. To be called when the namespaces are served.
@@ -209,6 +230,13 @@ impl Broker {
             self.serve_subscription(kept, value.version, served.place.clone())?;
         }
         Ok(())
+    }
+
+    /// Serves none any more: another broker does. What was not kept comes again there.
+    pub(in crate::broker) fn close_subscriptions(&self) {
+        for hub in self.subscriptions.clear() {
+            hub.hand_over();
+        }
     }
 
     /// Keeps what was settled and is not kept yet: the broker stops.
@@ -326,6 +354,9 @@ impl Broker {
     }
 
     pub(super) fn entry(&self, namespace: &NamespaceName, name: &SubscriptionName) -> Result<Entry> {
+        if !self.shared.works() {
+            return Err(self.shared.does_not_work());
+        }
         self.subscriptions.look(namespace, name, Entry::clone).ok_or_else(|| self.not_found(namespace, name))
     }
 

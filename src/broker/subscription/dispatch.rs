@@ -65,7 +65,7 @@ impl Hub {
         inner.line.retain(|waiting| *waiting != consumer);
         let most = most.min(if inner.line.is_empty() { MESSAGES } else { MESSAGES_OF_MANY });
         while taken.len() < most && bytes < BYTES {
-            if !inner.serves(consumer, wall) || self.shared.deadline.get().is_some() {
+            if !inner.serves(consumer, wall) || self.shared.deadline.get().is_some() || !self.shared.works() {
                 break;
             }
             let Some(window) = inner.consumers.get_mut(&consumer).map(|consumer| &mut consumer.window) else { break };

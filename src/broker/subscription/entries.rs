@@ -73,6 +73,12 @@ impl Entries {
         entries.into_values().map(|entry| entry.hub).collect()
     }
 
+    /// Takes all out.
+    pub fn clear(&self) -> Vec<Arc<Hub>> {
+        let all = std::mem::take(&mut *self.write());
+        all.into_values().flat_map(BTreeMap::into_values).map(|entry| entry.hub).collect()
+    }
+
     /// All that serve one.
     pub fn hubs(&self) -> Vec<Arc<Hub>> {
         self.read().values().flat_map(BTreeMap::values).map(|entry| entry.hub.clone()).collect()

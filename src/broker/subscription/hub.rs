@@ -5,7 +5,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Waker,
 };
 
@@ -43,6 +46,8 @@ pub struct Hub {
     pub(super) stirred: Notify,
     /// Tells whoever waits for it, in turn, that the ledger is kept for good as it was; or will not be any more.
     pub(super) saved: Notify,
+    /// No other broker can change what is kept of it.
+    adopted: AtomicBool,
 }
 
 /// Whether it hands anything out.
@@ -188,7 +193,8 @@ impl Hub {
             used: now,
         };
         let (lock, saving, stirred, saved) = (Lock::new(inner), Default::default(), Notify::new(), Notify::new());
-        let hub = Arc::new(Hub { shared, place, key, tag: id as u32, lock, saving, stirred, saved });
+        let (tag, adopted) = (id as u32, AtomicBool::new(false));
+        let hub = Arc::new(Hub { shared, place, key, tag, lock, saving, stirred, saved, adopted });
         let mut inner = hub.lock();
         inner.begin_backlog();
         // What a crash interrupted goes on.
@@ -268,6 +274,30 @@ impl Hub {
         }
         self.stirred.notify_one();
         drop(self.saving.lock().await);
+    }
+
+    /// Serves nobody any more, as another broker does. What is kept stays as it is.
+    pub fn hand_over(&self) {
+        let mut inner = self.lock();
+        inner.generation += 1;
+        self.end(&mut inner, self.shared.does_not_work());
+        drop(inner);
+        self.stirred.notify_one();
+    }
+
+    /// Keeps it once as it was found, so that no broker that had it before can change it any more. Answers whether it still
+    /// was as it was found.
+    pub async fn adopt(&self) -> Result<bool> {
+        if self.adopted.load(Ordering::Acquire) {
+            return Ok(true);
+        }
+        let saved = self.save().await;
+        match saved {
+            Ok(()) => self.adopted.store(true, Ordering::Release),
+            Err(error) if error.reason() != Reason::Internal => return Err(error),
+            Err(_) => {}
+        }
+        Ok(self.adopted.load(Ordering::Acquire))
     }
 
     /// Goes to another position; with `dry_run` it stays. Answers what waits then (see `waiting`). Kept for good once

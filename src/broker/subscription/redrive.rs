@@ -33,7 +33,7 @@ impl Broker {
             let message = format!("messages_per_second is {rate}: it takes 0.001 to 1,000,000,000, or none");
             return Err(Error::new(Reason::RequestInvalid, message).field("messages_per_second"));
         }
-        let hub = self.hub(namespace, name)?;
+        let hub = self.adopted(namespace, name).await?;
         hub.redrive(&redrive).await
     }
 }

@@ -31,6 +31,10 @@ impl Hub {
     ) -> u64 {
         let now = Instant::now();
         let mut inner = self.lock();
+        if !self.shared.works() && inner.ended.is_none() {
+            // Whoever has it by now must hear of it.
+            self.end(&mut inner, self.shared.does_not_work());
+        }
         let mut has_changed = false;
         self.with_moment(now, |moment| {
             for word in words {

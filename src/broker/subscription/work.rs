@@ -51,7 +51,7 @@ impl Broker {
     pub async fn consume(&self, namespace: &NamespaceName, name: &SubscriptionName, attach: Attach) -> Result<Session> {
         self.refuse_while_draining()?;
         pulse::check_interval(attach.heartbeat_interval)?;
-        let hub = self.hub(namespace, name)?;
+        let hub = self.adopted(namespace, name).await?;
         let admission = self.served(namespace)?.admit(&self.shared)?;
         Session::begin(hub, admission, attach).await
     }
@@ -60,7 +60,7 @@ impl Broker {
     /// or expires.
     pub async fn pull(&self, pull: Pull) -> Result<Pulled> {
         self.refuse_while_draining()?;
-        let hub = self.hub(&pull.namespace, &pull.subscription)?;
+        let hub = self.adopted(&pull.namespace, &pull.subscription).await?;
         if let (SubscriptionState::Paused, _) = hub.pause_state() {
             let name = &pull.subscription;
             let message = format!("subscription {name} is paused: resume it, with `tilde subscription resume {name}`");
@@ -94,7 +94,7 @@ impl Broker {
         name: &SubscriptionName,
         words: impl Iterator<Item = Word<'_>>,
     ) -> Result<Vec<(String, Reason)>> {
-        let hub = self.hub(namespace, name)?;
+        let hub = self.adopted(namespace, name).await?;
         let mut refused = Vec::new();
         let change = hub.settle(words, |id, result| {
             if let Err(reason) = result {

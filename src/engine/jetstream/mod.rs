@@ -11,6 +11,7 @@ mod escape;
 mod finder;
 mod known;
 mod log;
+mod office;
 mod state;
 mod stream;
 mod subject;
@@ -39,10 +40,11 @@ use tokio_util::sync::CancellationToken;
 use self::{
     entry::Entry,
     log::{JetStreamLog, Shared},
+    office::Candidacy,
     state::KvState,
     stream::Stream,
 };
-use super::{BoxFuture, Engine, Log, LogSettings, State, marks, refusal, tail::TailBudget};
+use super::{BoxFuture, Engine, Log, LogSettings, Office, State, marks, refusal, tail::TailBudget};
 use crate::{
     clock::Clock,
     model::{Durability, Error, LogId, NamespaceName, Reason, Result},
@@ -71,6 +73,8 @@ pub struct Config {
     pub replicas: usize,
     /// The servers sync before they answer (`sync_interval: always`).
     pub synced: bool,
+    /// Where the other brokers reach this one, as in `10.0.0.7:7126`.
+    pub address: String,
     /// Memory for the newest blocks of all logs.
     pub tail_bytes: usize,
 }
@@ -78,7 +82,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         let urls = vec!["nats://127.0.0.1:4222".to_owned()];
-        Config { urls, credentials: None, root_certificates: None, replicas: 1, synced: false, tail_bytes: 64 << 20 }
+        let (credentials, root_certificates, address) = Default::default();
+        Config { urls, credentials, root_certificates, replicas: 1, synced: false, address, tail_bytes: 64 << 20 }
     }
 }
 
@@ -88,6 +93,7 @@ pub struct JetStreamEngine {
     context: Context,
     config: Config,
     shared: Shared,
+    office: Arc<Candidacy>,
     // One at a time is opened, made, or removed.
     opening: AsyncMutex<()>,
     logs: Mutex<HashMap<NamespaceName, Arc<JetStreamLog>>>,
@@ -124,10 +130,13 @@ impl JetStreamEngine {
             entry_bytes: most.min(ENTRY_BYTES),
             stop,
         };
+        let (address, broker) = (config.address.clone(), shared.clock.random());
+        let (state, stop) = (shared.state.clone(), shared.stop.clone());
+        let office = Candidacy::open(&context, config.replicas, state, broker, address, stop).await?;
         let names: Vec<String> = context.stream_names().try_collect().await.map_err(unreachable)?;
         let found = names.iter().filter_map(|name| subject::namespace(name)).collect();
         let (opening, logs) = Default::default();
-        Ok(JetStreamEngine { client, context, config, shared, opening, logs, found })
+        Ok(JetStreamEngine { client, context, config, shared, office, opening, logs, found })
     }
 
     fn lock_logs(&self) -> MutexGuard<'_, HashMap<NamespaceName, Arc<JetStreamLog>>> {
@@ -244,6 +253,10 @@ impl Engine for JetStreamEngine {
         &*self.shared.state
     }
 
+    fn office(&self) -> Option<Arc<dyn Office>> {
+        Some(self.office.clone())
+    }
+
     /// What NATS cannot do now it can do later.
     fn failed(&self) -> BoxFuture<'static, Error> {
         Box::pin(std::future::pending())
@@ -251,6 +264,7 @@ impl Engine for JetStreamEngine {
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
+            self.office.leave().await;
             let logs: Vec<_> = self.lock_logs().values().cloned().collect();
             for log in logs {
                 log.end(refusal::closed()).await;

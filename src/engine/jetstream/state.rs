@@ -26,6 +26,8 @@ use crate::{
 const BUCKET: &str = "tilde";
 /// A watch that broke is begun again after this.
 const AGAIN: Duration = Duration::from_millis(500);
+/// What is on its way is here soon.
+const SOON: Duration = Duration::from_millis(5);
 
 /// The values of one cluster.
 pub struct KvState {
@@ -38,6 +40,8 @@ struct Values {
     by_key: BTreeMap<String, Value>,
     // Of removed keys, so that what comes late about them is told from what is new.
     removed: BTreeMap<String, u64>,
+    // The last version that was heard of, in their order.
+    seen: u64,
 }
 
 impl Values {
@@ -60,6 +64,7 @@ impl Values {
     }
 
     fn learn(&mut self, entry: Entry) {
+        self.seen = self.seen.max(entry.revision);
         let Some(key) = plain(&entry.key) else { return };
         match entry.operation {
             Operation::Put => self.set(key, entry.value.to_vec(), entry.revision),
@@ -78,14 +83,7 @@ impl KvState {
             num_replicas: replicas,
             ..Default::default()
         };
-        let store = match context.get_key_value(BUCKET).await {
-            Ok(store) => store,
-            // Another broker may make it at the same time.
-            Err(_) => match context.create_key_value(config).await {
-                Ok(store) => store,
-                Err(_) => context.get_key_value(BUCKET).await.map_err(unreachable)?,
-            },
-        };
+        let store = bucket(context, config).await?;
         let values = Arc::new(Mutex::new(Values::default()));
         let held = store.status().await.map_err(unreachable)?.values();
         let mut watch = store.watch_with_history(">").await.map_err(unreachable)?;
@@ -108,13 +106,40 @@ impl KvState {
         lock(&self.values)
     }
 
+    /// Waits until everything is known here that was kept before.
+    pub async fn catch_up(&self) -> Result<()> {
+        let last = self.store.stream.get_info().await.map_err(unreachable)?.state.last_sequence;
+        while self.values().seen < last {
+            tokio::time::sleep(SOON).await;
+        }
+        Ok(())
+    }
+
     /// Learns now what NATS has of a key: what was refused is newer than what is known here.
     async fn refresh(&self, key: &str) -> Result<()> {
         match self.store.entry(escaped(key)).await.map_err(unreachable)? {
-            Some(entry) => self.values().learn(entry),
+            Some(entry) => {
+                let mut values = self.values();
+                let seen = values.seen;
+                values.learn(entry);
+                values.seen = seen;
+            }
             None => drop(self.values().by_key.remove(key)),
         }
         Ok(())
+    }
+}
+
+/// Opens a bucket, or makes it.
+pub async fn bucket(context: &Context, config: jetstream::kv::Config) -> Result<Store> {
+    let name = config.bucket.clone();
+    match context.get_key_value(&name).await {
+        Ok(store) => Ok(store),
+        // Another broker may make it at the same time.
+        Err(_) => match context.create_key_value(config).await {
+            Ok(store) => Ok(store),
+            Err(_) => context.get_key_value(&name).await.map_err(unreachable),
+        },
     }
 }
 

@@ -1,0 +1,198 @@
+//! The office of a cluster: a key of a bucket whose values are gone after a while. Its holder renews it, and stops to
+//! trust in it before anybody else can have it. Never does what the office is for.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::jetstream::{self, Context, kv::Operation, kv::Store};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{KvState, state, unreachable};
+use crate::{
+    engine::{BoxFuture, Holder, Office},
+    model::Result,
+};
+
+/// The bucket, and its key.
+const BUCKET: &str = "tilde-office";
+const KEY: &str = "subscriptions";
+/// How long a value stays; how often it is renewed; and how long before its end its holder stops.
+const TERM: Duration = Duration::from_secs(10);
+const RENEWAL: Duration = Duration::from_secs(3);
+const MARGIN: Duration = Duration::from_secs(2);
+/// So often it is looked who holds it.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A broker's part in it.
+pub struct Candidacy {
+    store: Store,
+    state: Arc<KvState>,
+    me: Term,
+    began: Instant,
+    // It is held until then: in milliseconds since it began; zero if it is not.
+    until: AtomicU64,
+    holder: watch::Sender<Holder>,
+    leaving: CancellationToken,
+}
+
+/// The value: JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Term {
+    // Drawn at random by each process.
+    broker: String,
+    address: String,
+}
+
+impl Candidacy {
+    /// Stands for it, until `stop`. Others reach this broker at `address`.
+    pub async fn open(
+        context: &Context,
+        replicas: usize,
+        state: Arc<KvState>,
+        broker: u64,
+        address: String,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>> {
+        let config = jetstream::kv::Config {
+            bucket: BUCKET.into(),
+            description: "Tilde: which broker works off the subscriptions".into(),
+            history: 1,
+            max_age: TERM,
+            num_replicas: replicas,
+            ..Default::default()
+        };
+        let candidacy = Arc::new(Candidacy {
+            store: state::bucket(context, config).await?,
+            state,
+            me: Term { broker: format!("{broker:016x}"), address },
+            began: Instant::now(),
+            until: AtomicU64::new(0),
+            holder: watch::Sender::default(),
+            leaving: CancellationToken::new(),
+        });
+        let task = candidacy.clone();
+        tokio::spawn(async move {
+            let leaving = task.leaving.clone();
+            tokio::select! {
+                () = task.stand() => {}
+                () = leaving.cancelled() => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        Ok(candidacy)
+    }
+
+    /// Takes it when nobody has it, and keeps it as long as that can be.
+    async fn stand(&self) {
+        loop {
+            match self.take().await {
+                Ok(Some(version)) => self.hold(version).await,
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "it is not known who works off the subscriptions");
+                    self.tell(Holder::Nobody);
+                }
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Takes it if nobody has it. Answers its version then.
+    async fn take(&self) -> Result<Option<u64>> {
+        let before = Instant::now();
+        let entry = self.store.entry(KEY).await.map_err(unreachable)?;
+        let held = entry.filter(|entry| entry.operation == Operation::Put);
+        let term = held.and_then(|entry| Some((serde_json::from_slice::<Term>(&entry.value).ok()?, entry.revision)));
+        let taken = match term {
+            // It was renewed too late to be trusted.
+            Some((term, version)) if term == self.me => self.store.update(KEY, self.value(), version).await.ok(),
+            Some((term, _)) => {
+                self.tell(Holder::Other(term.address));
+                return Ok(None);
+            }
+            None => {
+                self.tell(Holder::Nobody);
+                self.store.create(KEY, self.value()).await.ok()
+            }
+        };
+        let Some(version) = taken else { return Ok(None) };
+        self.trust(before);
+        // What others kept before is to be known before anything is done.
+        self.state.catch_up().await?;
+        self.tell(Holder::Me);
+        tracing::info!("this broker works off the subscriptions from now on");
+        Ok(Some(version))
+    }
+
+    /// Renews it until it is lost.
+    async fn hold(&self, mut version: u64) {
+        loop {
+            sleep(RENEWAL).await;
+            let before = Instant::now();
+            // An answer that comes later than the trust ends is worth nothing.
+            match timeout(TERM - MARGIN - RENEWAL, self.store.update(KEY, self.value(), version)).await {
+                Ok(Ok(renewed)) if self.is_mine() => {
+                    version = renewed;
+                    self.trust(before);
+                }
+                Ok(Ok(_)) | Err(_) => break,
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "the office is not renewed");
+                    break;
+                }
+            }
+        }
+        self.until.store(0, Ordering::SeqCst);
+        self.tell(Holder::Nobody);
+        tracing::warn!("this broker does not work off the subscriptions any more: another one does, or will");
+    }
+
+    fn trust(&self, since: Instant) {
+        let until = (since - self.began) + TERM - MARGIN;
+        self.until.store(until.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    fn tell(&self, holder: Holder) {
+        self.holder.send_if_modified(|known| {
+            let is_news = *known != holder;
+            *known = holder;
+            is_news
+        });
+    }
+
+    fn value(&self) -> bytes::Bytes {
+        serde_json::to_vec(&self.me).expect("texts are always JSON").into()
+    }
+}
+
+impl Office for Candidacy {
+    fn is_mine(&self) -> bool {
+        (self.began.elapsed().as_millis() as u64) < self.until.load(Ordering::SeqCst)
+    }
+
+    fn holder(&self) -> watch::Receiver<Holder> {
+        self.holder.subscribe()
+    }
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            let was_mine = self.is_mine();
+            self.leaving.cancel();
+            self.until.store(0, Ordering::SeqCst);
+            self.tell(Holder::Nobody);
+            if was_mine && let Err(error) = self.store.delete(KEY).await {
+                tracing::debug!(%error, "the office is given away when its term is over");
+            }
+        })
+    }
+}
