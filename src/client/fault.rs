@@ -40,7 +40,7 @@ pub enum Fate {
 
 /// Reasons after which a publish may still be found in the log: the broker failed, or ran out of time, while it was
 /// storing.
-const UNSURE: [&str; 3] = ["STORAGE_FAILED", "INTERNAL", "DEADLINE_EXCEEDED"];
+const UNSURE: [&str; 4] = ["STORAGE_FAILED", "ENGINE_UNREACHABLE", "INTERNAL", "DEADLINE_EXCEEDED"];
 
 impl Fault {
     /// No connection could be made.

@@ -6,6 +6,7 @@ mod broker;
 mod cli;
 mod client;
 mod clients;
+mod cluster;
 mod crash;
 mod durability;
 mod edge;

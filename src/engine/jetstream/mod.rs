@@ -54,6 +54,9 @@ use crate::{
 const LOG_ID: &str = "tilde-log";
 /// How long a stream remembers the ids of entries. They must outlive nothing but a block that is on its way.
 const ENTRY_IDS: Duration = Duration::from_secs(2);
+/// A broken connection is tried again after this, then after twice as long, and so on, up to the second.
+const RECONNECT: Duration = Duration::from_millis(50);
+const RECONNECT_MOST: Duration = Duration::from_secs(1);
 /// What may stand beside the records of an entry.
 const HEADERS: usize = 4 << 10;
 /// Bytes of an entry's records that are not to be exceeded, unless one record alone has more: what is found by halves is
@@ -104,6 +107,7 @@ impl JetStreamEngine {
     /// Connects, and makes what is not there. Waits as long as no server can be reached.
     pub async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let mut options = ConnectOptions::new().name("tilde").retry_on_initial_connect().max_reconnects(None);
+        options = options.reconnect_delay_callback(|attempts| (RECONNECT * attempts as u32).min(RECONNECT_MOST));
         if let Some(file) = &config.credentials {
             let found = options.credentials_file(file).await;
             options = found.map_err(|error| unusable(format_args!("{}: {error}", file.display())))?;

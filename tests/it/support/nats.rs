@@ -27,24 +27,25 @@ impl Nats {
     /// Starts one with JetStream, which syncs as servers do by default: now and then.
     pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = format!(
-            "listen: \"127.0.0.1:-1\"\nports_file_dir: {ports:?}\njetstream {{ store_dir: {store:?} }}\n",
-            ports = dir.path(),
-            store = dir.path().join("data"),
-        );
-        let (child, url) = spawn(dir.path(), &config);
+        let (child, url) = spawn(dir.path(), "127.0.0.1:-1");
         Nats { dir, child, url }
+    }
+
+    /// Kills it. What it had written stays.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again where it was.
+    pub fn restart(&mut self) {
+        let address = self.url.trim_start_matches("nats://").to_owned();
+        (self.child, self.url) = spawn(self.dir.path(), &address);
     }
 
     /// Where it listens.
     pub fn urls(&self) -> Vec<String> {
         vec![self.url.clone()]
-    }
-
-    /// What it wrote to its log.
-    #[expect(dead_code, reason = "for whoever looks into a failure")]
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 }
 
@@ -55,8 +56,12 @@ impl Drop for Nats {
     }
 }
 
-fn spawn(dir: &Path, config: &str) -> (Child, String) {
+fn spawn(dir: &Path, address: &str) -> (Child, String) {
     let file = dir.join("nats.conf");
+    let config = format!(
+        "listen: {address:?}\nports_file_dir: {dir:?}\njetstream {{ store_dir: {store:?} }}\n",
+        store = dir.join("data"),
+    );
     fs::write(&file, config).unwrap();
     let log = fs::File::create(dir.join("log")).unwrap();
     let mut command = Command::new(tool("nats-server"));
