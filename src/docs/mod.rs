@@ -12,6 +12,9 @@ pub mod operating {}
 #[doc = include_str!("performance.md")]
 pub mod performance {}
 
+#[doc = include_str!("scaling.md")]
+pub mod scaling {}
+
 /// Its examples in Rust are compiled with the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
@@ -48,4 +51,7 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0010-scheduled-messages-lie-in-the-log.md")]
     pub mod d0010 {}
+
+    #[doc = include_str!("decisions/0011-a-stream-is-one-log-for-all-brokers.md")]
+    pub mod d0011 {}
 }

@@ -209,17 +209,14 @@ async fn consume(client: Client, book: Arc<Mutex<Book>>, done: Arc<watch::Sender
         }
         let (book, done, settling) = (book.clone(), done.clone(), delivery.ack());
         tokio::spawn(async move {
-            match settling.await {
-                Ok(()) => {
-                    let count = {
-                        let mut book = book.lock().unwrap();
-                        book.confirmed.insert(sequence);
-                        book.confirmed.len() as u64
-                    };
-                    done.send_modify(|done| *done = count.max(*done));
-                }
-                // It comes again.
-                Err(_) => {}
+            // Else it may come again, or not.
+            if settling.await.is_ok() {
+                let count = {
+                    let mut book = book.lock().unwrap();
+                    book.confirmed.insert(sequence);
+                    book.confirmed.len() as u64
+                };
+                done.send_modify(|done| *done = count.max(*done));
             }
         });
     }

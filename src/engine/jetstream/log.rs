@@ -29,7 +29,7 @@ use crate::{
         Batch, Block, Bounds, BoxFuture, Log, LogSettings, LookBack, Outcomes, Page, Query, Receipt, Session, Tail,
         TopicStats, marks, placing, producers::Additions, refusal, tail::TailBudget,
     },
-    model::{Durability, Error, NamespaceName, Pattern, Result, Sequence, Timestamp},
+    model::{Durability, Error, NamespaceName, Pattern, Reason, Result, Sequence, Timestamp},
 };
 
 /// What is fetched at a time: entries and bytes.
@@ -54,6 +54,8 @@ pub struct JetStreamLog {
     /// Where entries were found.
     pub places: Mutex<Places>,
     state: Arc<KvState>,
+    // What NATS takes of one record.
+    record_bytes: usize,
     writer: u64,
     known: Mutex<Known>,
     // The first sequence that is kept, or would be, and the bytes of all.
@@ -76,8 +78,10 @@ pub struct Shared {
     pub state: Arc<KvState>,
     /// What answers are worth at most.
     pub strongest: Durability,
-    /// Bytes that NATS takes as one entry.
+    /// Bytes of an entry's records, unless one alone has more.
     pub entry_bytes: usize,
+    /// Bytes that NATS takes of one record.
+    pub record_bytes: usize,
     /// Ends what runs by itself.
     pub stop: CancellationToken,
 }
@@ -102,6 +106,7 @@ impl JetStreamLog {
             writing: AsyncMutex::new(()),
             places: Mutex::default(),
             state: shared.state.clone(),
+            record_bytes: shared.record_bytes,
             writer,
             known: Mutex::new(Known::new(ends.last, settings)),
             first: AtomicU64::new(Sequence::FIRST.0),
@@ -364,6 +369,14 @@ impl JetStreamLog {
 
 impl Log for JetStreamLog {
     fn append(&self, batch: Batch) -> Receipt {
+        if let Some(bytes) = (0..batch.len()).map(|at| batch.range(at).len()).find(|bytes| *bytes > self.record_bytes) {
+            let message = format!(
+                "the message takes {bytes} bytes, and NATS takes {} at most: send less, or raise max_payload of the NATS \
+                 servers",
+                self.record_bytes
+            );
+            return Receipt::ready(Err(Error::new(Reason::MessageTooLarge, message)));
+        }
         let hasher = self.known().hasher.clone();
         let ids = placing::fingerprints(&batch, &hasher);
         let (answer, receipt) = Receipt::waiting();

@@ -58,7 +58,7 @@ const ENTRY_IDS: Duration = Duration::from_secs(2);
 const RECONNECT: Duration = Duration::from_millis(50);
 const RECONNECT_MOST: Duration = Duration::from_secs(1);
 /// What may stand beside the records of an entry.
-const HEADERS: usize = 4 << 10;
+const HEADERS: usize = 2 << 10;
 /// Bytes of an entry's records that are not to be exceeded, unless one record alone has more: what is found by halves is
 /// read whole.
 const ENTRY_BYTES: usize = 64 << 10;
@@ -125,13 +125,14 @@ impl JetStreamEngine {
             (true, _) => Durability::Synced,
             (false, _) => Durability::Written,
         };
-        let most = client.server_info().max_payload.saturating_sub(HEADERS);
+        let record_bytes = client.server_info().max_payload.saturating_sub(HEADERS);
         let shared = Shared {
             clock,
             tails: TailBudget::new(config.tail_bytes),
             state,
             strongest,
-            entry_bytes: most.min(ENTRY_BYTES),
+            entry_bytes: record_bytes.min(ENTRY_BYTES),
+            record_bytes,
             stop,
         };
         let (address, broker) = (config.address.clone(), shared.clock.random());
@@ -188,7 +189,7 @@ impl JetStreamEngine {
             if apply(&mut config, settings) {
                 self.context.update_stream(config).await.map_err(unreachable)?;
             }
-            return Stream::open(self.client.clone(), self.context.clone(), name.clone(), LogId(id)).await;
+            return Stream::open(self.client.clone(), name.clone(), LogId(id)).await;
         }
     }
 }

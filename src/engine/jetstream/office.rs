@@ -30,6 +30,8 @@ const KEY: &str = "subscriptions";
 const TERM: Duration = Duration::from_secs(10);
 const RENEWAL: Duration = Duration::from_secs(3);
 const MARGIN: Duration = Duration::from_secs(2);
+/// What failed is tried again after this.
+const SOON: Duration = Duration::from_millis(200);
 /// So often it is looked who holds it.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -110,10 +112,7 @@ impl Candidacy {
     /// Takes it if nobody has it. Answers its version then.
     async fn take(&self) -> Result<Option<u64>> {
         let before = Instant::now();
-        let entry = self.store.entry(KEY).await.map_err(unreachable)?;
-        let held = entry.filter(|entry| entry.operation == Operation::Put);
-        let term = held.and_then(|entry| Some((serde_json::from_slice::<Term>(&entry.value).ok()?, entry.revision)));
-        let taken = match term {
+        let taken = match self.held().await? {
             // It was renewed too late to be trusted.
             Some((term, version)) if term == self.me => self.store.update(KEY, self.value(), version).await.ok(),
             Some((term, _)) => {
@@ -134,23 +133,44 @@ impl Candidacy {
         Ok(Some(version))
     }
 
+    /// Who has it, and its version.
+    async fn held(&self) -> Result<Option<(Term, u64)>> {
+        let entry = self.store.entry(KEY).await.map_err(unreachable)?;
+        let held = entry.filter(|entry| entry.operation == Operation::Put);
+        Ok(held.and_then(|entry| Some((serde_json::from_slice(&entry.value).ok()?, entry.revision))))
+    }
+
     /// Renews it until it is lost.
     async fn hold(&self, mut version: u64) {
+        let mut pause = RENEWAL;
         loop {
-            sleep(RENEWAL).await;
+            sleep(pause).await;
             let before = Instant::now();
-            // An answer that comes later than the trust ends is worth nothing.
-            match timeout(TERM - MARGIN - RENEWAL, self.store.update(KEY, self.value(), version)).await {
-                Ok(Ok(renewed)) if self.is_mine() => {
+            let renewed = timeout(RENEWAL, self.store.update(KEY, self.value(), version)).await;
+            // An answer that comes after the trust has ended is worth nothing.
+            if !self.is_mine() {
+                break;
+            }
+            pause = match renewed {
+                Ok(Ok(renewed)) => {
                     version = renewed;
                     self.trust(before);
+                    RENEWAL
                 }
-                Ok(Ok(_)) | Err(_) => break,
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "the office is not renewed");
-                    break;
-                }
-            }
+                // It may have been renewed, and the answer was lost.
+                Ok(Err(_)) | Err(_) => match timeout(RENEWAL, self.held()).await {
+                    Ok(Ok(Some((term, renewed)))) if term != self.me => {
+                        tracing::debug!(?term, renewed, "another broker has it");
+                        break;
+                    }
+                    Ok(Ok(Some((_, renewed)))) => {
+                        version = renewed;
+                        Duration::ZERO
+                    }
+                    Ok(Ok(None)) => break,
+                    Ok(Err(_)) | Err(_) => SOON,
+                },
+            };
         }
         self.until.store(0, Ordering::SeqCst);
         self.tell(Holder::Nobody);

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use async_nats::{
     Client, HeaderMap, StatusCode, header,
     jetstream::{
-        self, Context,
+        self, Context, ContextBuilder,
         context::{PublishAckFuture, PublishError, PublishErrorKind},
         message::PublishMessage,
         stream::{LastRawMessageErrorKind, RawMessageErrorKind, Stream as Handle},
@@ -25,6 +25,9 @@ use crate::{
 
 /// How long NATS may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Entries of one block that may be on their way; a block has fewer, unless one batch alone has more than NATS can take
+/// together.
+const UNANSWERED: usize = 64 << 10;
 /// The last position on which an entry depends, and the id of the entry before it: what NATS checks.
 const EXPECTED_ID: &str = "Nats-Expected-Last-Msg-Id";
 /// The status behind the last message that was asked for.
@@ -99,8 +102,10 @@ struct Committed {
 
 impl Stream {
     /// A stream that is there.
-    pub async fn open(client: Client, context: Context, namespace: NamespaceName, id: LogId) -> Result<Self> {
+    pub async fn open(client: Client, namespace: NamespaceName, id: LogId) -> Result<Self> {
         let name = subject::stream(&namespace);
+        // One of its own: who has put many waits for none but his own answers.
+        let context = ContextBuilder::new().max_ack_inflight(UNANSWERED).timeout(PATIENCE).build(client.clone());
         let handle = context.get_stream_no_info(&name).await.map_err(unreachable)?;
         Ok(Stream { id, namespace, client, context, handle, name })
     }

@@ -15,7 +15,7 @@ use super::{
     stream::Refusal,
 };
 use crate::{
-    engine::Session,
+    engine::{Batch, Session},
     model::{Durability, Error, Result, Sequence},
 };
 
@@ -30,6 +30,8 @@ pub enum Submission {
 /// Bytes and records that go into one block; one batch more may.
 const BLOCK_BYTES: usize = 1 << 20;
 const BLOCK_RECORDS: usize = 8_192;
+/// Entries that NATS puts all or none.
+const BATCH_ENTRIES: usize = 1_000;
 /// Topics that are asked about at a time.
 const ASKED: usize = 64;
 
@@ -112,7 +114,9 @@ impl Writer {
                 appends.into_iter().for_each(|append| append.tell(Err(error.clone())));
                 return;
             }
+            let later = appends.split_off(fitting(&appends));
             appends = self.write_once(&log, appends).await;
+            appends.extend(later);
         }
     }
 
@@ -129,7 +133,9 @@ impl Writer {
             0 => Ok(position),
             1 => log.stream.put(&draft.entries[0], position).await,
             // A server that syncs each message by itself syncs those of a batch together.
-            _ if draft.atomic || synced => log.stream.put_atomic(&draft.entries, position).await,
+            entries if draft.atomic || (synced && entries <= BATCH_ENTRIES) => {
+                log.stream.put_atomic(&draft.entries, position).await
+            }
             _ => log.stream.put_chain(&draft.entries, position).await,
         };
         match put {
@@ -182,4 +188,26 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// How many of them make no more entries than can be put all or none; at least one.
+fn fitting(appends: &[Append]) -> usize {
+    let mut entries = 0;
+    let fits = |append: &&Append| {
+        entries += spans(&append.batch);
+        entries <= BATCH_ENTRIES
+    };
+    appends.iter().take_while(fits).count().max(1)
+}
+
+/// How often the topic changes among the records of a batch, with the first.
+fn spans(batch: &Batch) -> usize {
+    let (mut spans, mut last) = (0, "");
+    for at in 0..batch.len() {
+        let record = batch.record(at);
+        if record.topic() != last {
+            (spans, last) = (spans + 1, record.topic());
+        }
+    }
+    spans
 }
