@@ -42,7 +42,7 @@ pub use subscription::{Described, SubscriptionChange};
 pub use topics::Purged;
 
 use self::{served::Served, subscription::Entries};
-pub use crate::engine::TopicStats;
+pub use crate::engine::{Holder, TopicStats};
 use crate::{
     clock::Clock,
     engine::{Engine, Office},

@@ -5,11 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
-use super::{Broker, Shared};
-use crate::{
-    engine::Holder,
-    model::{Error, Reason, Result},
-};
+use super::{Broker, Holder, Shared};
+use crate::model::{Error, Reason, Result};
 
 /// What cannot be read from the state is tried again after this. So often it is looked which namespaces there are, too.
 const AGAIN: Duration = Duration::from_secs(1);

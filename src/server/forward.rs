@@ -19,8 +19,7 @@ use tower::ServiceExt as _;
 
 use super::routes::Answer;
 use crate::{
-    broker::Broker,
-    engine::Holder,
+    broker::{Broker, Holder},
     model::{Error, Reason},
 };
 

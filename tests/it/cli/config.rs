@@ -65,7 +65,7 @@ fn every_fault_is_told_with_its_place_and_what_is_allowed() {
     let told = place.run(&["config", "check"], &[]).told(1);
     for expected in [
         "tilde.toml, line 1: listn: there is no such setting: there are data, engine,",
-        "tilde.toml, line 2: engine: unknown variant `redis`, expected `embedded` or `memory`",
+        "tilde.toml, line 2: engine: unknown variant `redis`, expected one of `embedded`, `memory`, `jetstream`",
         "tilde.toml, line 3: log: \"inof\" is no log level",
         "tilde.toml, line 7: storage.tail: there is no such setting: [storage] has segment_max_bytes, tail_bytes, verify",
         "tilde.toml, line 8: storage.verify: unknown variant `some`",
