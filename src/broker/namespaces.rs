@@ -109,9 +109,7 @@ impl Broker {
         if !self.engine.state().delete(&format!("{PREFIX}{name}"), known.version).await? {
             return Err(changed_meanwhile(name));
         }
-        self.namespaces.write().expect("nobody panics while holding the namespaces").remove(name);
-        known.place.delete();
-        self.metrics.forget(name);
+        self.let_go(&known);
         tracing::info!(namespace = %name, "the namespace was deleted");
         self.forget_subscriptions(name).await?;
         self.engine.remove(name).await?;
@@ -125,8 +123,11 @@ impl Broker {
             let name = NamespaceName::parse(&key[PREFIX.len()..])?;
             self.serve(Stored::parse(name, &value.bytes)?, value.version).await?;
         }
-        self.finish_deletions().await?;
-        self.adopt().await?;
+        // Where others may be in the middle of making or deleting one, whoever holds the office finishes that.
+        if self.shared.office.is_none() {
+            self.finish_deletions().await?;
+            self.adopt().await?;
+        }
         let name = NamespaceName::default();
         if self.served(&name).is_err() {
             let namespace = Namespace::new(name);
@@ -146,31 +147,44 @@ impl Broker {
         let stored = self.engine.state().list(PREFIX)?;
         for (key, value) in &stored {
             let name = NamespaceName::parse(&key[PREFIX.len()..])?;
+            let settings = Stored::parse(name.clone(), &value.bytes)?;
             match self.served(&name) {
-                Ok(served) if served.version == value.version => {}
+                Ok(served) if served.version == value.version => continue,
                 Ok(served) => {
-                    let settings = Stored::parse(name, &value.bytes)?;
-                    served.place.log.configure(LogSettings::from(&settings));
-                    self.put(Arc::new(Served::new(settings, value.version, served.place.clone())));
+                    let log = self.engine.log(&name, LogSettings::from(&settings)).await?;
+                    if log.bounds().id == served.place.log_id {
+                        log.configure(LogSettings::from(&settings));
+                        self.put(Arc::new(Served::new(settings, value.version, served.place.clone())));
+                        continue;
+                    }
+                    // It was deleted and made again.
+                    self.let_go(&served);
                 }
-                Err(_) => drop(self.serve(Stored::parse(name, &value.bytes)?, value.version).await?),
+                Err(_) => {}
             }
+            self.serve(settings, value.version).await?;
         }
         for served in self.all_served() {
             let name = &served.settings.name;
             if stored.iter().any(|(key, _)| &key[PREFIX.len()..] == name.as_str()) {
                 continue;
             }
-            self.namespaces.write().expect("nobody panics while holding the namespaces").remove(name);
-            served.place.delete();
-            self.metrics.forget(name);
-            self.engine.remove(name).await?;
+            self.let_go(&served);
+            self.engine.release(name).await;
         }
         Ok(())
     }
 
+    /// Serves a namespace no more: it is gone.
+    fn let_go(&self, served: &Served) {
+        let name = &served.settings.name;
+        self.namespaces.write().expect("nobody panics while holding the namespaces").remove(name);
+        served.place.delete();
+        self.metrics.forget(name);
+    }
+
     /// Deletions that were cut short.
-    async fn finish_deletions(&self) -> Result<()> {
+    pub(super) async fn finish_deletions(&self) -> Result<()> {
         for (key, value) in self.engine.state().list(DELETED)? {
             let name = NamespaceName::parse(&key[DELETED.len()..])?;
             if self.served(&name).is_err() {

@@ -27,7 +27,7 @@ impl Shared {
 impl Broker {
     /// Who works off the subscriptions.
     pub fn worker(&self) -> Holder {
-        self.shared.office.as_ref().map_or(Holder::Me, |office| office.holder().borrow().clone())
+        self.shared.office.as_ref().map_or(Holder::Me(0), |office| office.holder().borrow().clone())
     }
 
     /// Works off the subscriptions from now on, or whenever it is this broker that does.
@@ -35,19 +35,24 @@ impl Broker {
         let Some(office) = &self.shared.office else { return self.open_subscriptions().await };
         let (mut holder, broker, closing) = (office.holder(), Arc::downgrade(self), self.shared.closing.clone());
         let follow = async move {
-            let mut works = false;
+            // The term for which the subscriptions are served.
+            let mut served = None;
             loop {
-                let is_mine = *holder.borrow_and_update() == Holder::Me;
+                let term = match *holder.borrow_and_update() {
+                    Holder::Me(term) => Some(term),
+                    Holder::Nobody | Holder::Other(_) => None,
+                };
                 let Some(broker) = broker.upgrade() else { return };
                 if let Err(error) = broker.open_others().await {
                     tracing::warn!(%error, "the namespaces that others have made are not all served yet");
                 }
-                if works && !is_mine {
+                if served != term {
                     broker.close_subscriptions();
-                    works = false;
-                } else if !works && is_mine {
-                    match broker.open_subscriptions().await {
-                        Ok(()) => works = true,
+                    served = None;
+                }
+                if served.is_none() && term.is_some() {
+                    match broker.take_over().await {
+                        Ok(()) => served = term,
                         Err(error) => {
                             tracing::error!(%error, "the subscriptions cannot be worked off yet");
                             broker.close_subscriptions();
@@ -63,5 +68,11 @@ impl Broker {
         };
         self.runtime.spawn(async move { closing.run_until_cancelled(follow).await });
         Ok(())
+    }
+
+    /// Goes on where another broker stopped.
+    async fn take_over(&self) -> Result<()> {
+        self.finish_deletions().await?;
+        self.open_subscriptions().await
     }
 }

@@ -57,6 +57,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Removes a namespace's log with all that it holds. Nothing happens if there is none.
     fn remove<'a>(&'a self, name: &'a NamespaceName) -> BoxFuture<'a, Result<()>>;
 
+    /// Lets go of a namespace's log that another broker has removed. Nothing happens where there is no other broker.
+    fn release<'a>(&'a self, _name: &'a NamespaceName) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// The small values.
     fn state(&self) -> &dyn State;
 

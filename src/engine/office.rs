@@ -23,8 +23,8 @@ pub enum Holder {
     /// Nobody, or it is not known who.
     #[default]
     Nobody,
-    /// This broker.
-    Me,
+    /// This broker, in its term of that number: whoever has it again has not had it all the time.
+    Me(u64),
     /// Another one, that can be reached there.
     Other(String),
 }

@@ -59,7 +59,7 @@ impl Forward {
             return Route::Here;
         }
         match self.broker.worker() {
-            Holder::Me => Route::Here,
+            Holder::Me(_) => Route::Here,
             Holder::Other(address) if !headers.contains_key(FORWARDED) => Route::To(address),
             Holder::Nobody | Holder::Other(_) => Route::Nowhere(Status::from(nobody())),
         }

@@ -289,15 +289,15 @@ impl Hub {
     /// was as it was found.
     pub async fn adopt(&self) -> Result<bool> {
         if self.adopted.load(Ordering::Acquire) {
-            return Ok(true);
+            return Ok(self.lock().ended.is_none());
         }
         let saved = self.save().await;
-        match saved {
-            Ok(()) => self.adopted.store(true, Ordering::Release),
-            Err(error) if error.reason() != Reason::Internal => return Err(error),
-            Err(_) => {}
+        if self.lock().ended.is_some() {
+            return Ok(false);
         }
-        Ok(self.adopted.load(Ordering::Acquire))
+        saved?;
+        self.adopted.store(true, Ordering::Release);
+        Ok(true)
     }
 
     /// Goes to another position; with `dry_run` it stays. Answers what waits then (see `waiting`). Kept for good once

@@ -112,6 +112,11 @@ impl Hub {
         };
         let put = self.state().put(&self.key, bytes, version).await?;
         let Some(version) = put else {
+            if self.shared.office.is_some() {
+                // What is kept is another broker's, or one's own whose answer was lost: it is opened anew from there.
+                self.hand_over();
+                return Err(self.shared.does_not_work());
+            }
             return Err(Error::new(Reason::Internal, "somebody else keeps the same subscription"));
         };
         let mut inner = self.lock();

@@ -78,8 +78,8 @@ pub struct Frame {
 }
 
 impl Draft {
-    /// Gives batches their places behind what is known.
-    pub fn new(appends: Vec<Append>, known: &Known, marks: &PurgeMarks, frame: Frame) -> Self {
+    /// Gives batches their places behind what is known. What lies before `first` is not kept any more.
+    pub fn new(appends: Vec<Append>, known: &Known, first: Sequence, marks: &PurgeMarks, frame: Frame) -> Self {
         let time = known.time;
         let place = placing::Known {
             next: known.next,
@@ -87,7 +87,8 @@ impl Draft {
             strongest: frame.strongest,
             dedup: &known.dedup,
             producers: &known.producers,
-            newest: &|topic| known.newest(topic).last,
+            // What is not kept any more counts for nobody, whoever remembers it.
+            newest: &|topic| Some(known.newest(topic).last).filter(|last| *last >= first).unwrap_or_default(),
             marks,
         };
         let mut placing = Placing::new(place, appends.iter().any(|append| append.batch.picky));

@@ -148,6 +148,14 @@ impl JetStreamEngine {
         self.logs.lock().expect("nobody panics while holding the logs")
     }
 
+    /// Lets go of a log that is removed, or will be.
+    async fn forget(&self, name: &NamespaceName) {
+        let log = self.lock_logs().remove(name);
+        if let Some(log) = log {
+            log.end(refusal::removed()).await;
+        }
+    }
+
     /// Opens a stream, or makes it.
     async fn stream(&self, name: &NamespaceName, settings: LogSettings) -> Result<Stream> {
         loop {
@@ -182,14 +190,13 @@ impl JetStreamEngine {
                 }
                 Err(error) => return Err(unreachable(error)),
             };
-            let id = config.metadata.get(LOG_ID).and_then(|id| u64::from_str_radix(id, 16).ok());
-            let Some(id) = id else {
+            let Some(id) = log_id(&config) else {
                 return Err(unusable(format_args!("the stream {} is there and was not made by Tilde", config.name)));
             };
             if apply(&mut config, settings) {
                 self.context.update_stream(config).await.map_err(unreachable)?;
             }
-            return Stream::open(self.client.clone(), name.clone(), LogId(id)).await;
+            return Stream::open(self.client.clone(), name.clone(), id).await;
         }
     }
 }
@@ -200,6 +207,11 @@ fn apply(config: &mut jetstream::stream::Config, settings: LogSettings) -> bool 
     let is_change = (config.max_age, config.max_bytes) != (settings.max_age, bytes);
     (config.max_age, config.max_bytes) = (settings.max_age, bytes);
     is_change
+}
+
+/// Which log a stream holds.
+fn log_id(config: &jetstream::stream::Config) -> Option<LogId> {
+    config.metadata.get(LOG_ID).and_then(|id| u64::from_str_radix(id, 16).ok()).map(LogId)
 }
 
 fn is_missing(kind: &GetStreamErrorKind) -> bool {
@@ -221,8 +233,13 @@ impl Engine for JetStreamEngine {
     fn log<'a>(&'a self, name: &'a NamespaceName, settings: LogSettings) -> BoxFuture<'a, Result<Arc<dyn Log>>> {
         Box::pin(async move {
             let _opening = self.opening.lock().await;
-            if let Some(log) = self.lock_logs().get(name).cloned() {
-                return Ok(log as Arc<dyn Log>);
+            let known = self.lock_logs().get(name).cloned();
+            if let Some(log) = known {
+                // Another broker may have removed it, and made another one.
+                match log.stream.ends().await {
+                    Err(error) if error.reason() == Reason::NamespaceNotFound => self.forget(name).await,
+                    _ => return Ok(log as Arc<dyn Log>),
+                }
             }
             let stream = self.stream(name, settings).await?;
             let log = JetStreamLog::open(stream, name.clone(), settings, &self.shared).await?;
@@ -240,10 +257,7 @@ impl Engine for JetStreamEngine {
     fn remove<'a>(&'a self, name: &'a NamespaceName) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let _opening = self.opening.lock().await;
-            let log = self.lock_logs().remove(name);
-            if let Some(log) = log {
-                log.end(refusal::removed()).await;
-            }
+            self.forget(name).await;
             if let Err(error) = self.context.delete_stream(subject::stream(name)).await {
                 let stream = self.context.get_stream(subject::stream(name)).await;
                 if !stream.is_err_and(|error| is_missing(&error.kind())) {
@@ -251,6 +265,13 @@ impl Engine for JetStreamEngine {
                 }
             }
             marks::forget(&*self.shared.state, name).await
+        })
+    }
+
+    fn release<'a>(&'a self, name: &'a NamespaceName) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let _opening = self.opening.lock().await;
+            self.forget(name).await;
         })
     }
 

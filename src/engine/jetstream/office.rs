@@ -128,7 +128,7 @@ impl Candidacy {
         self.trust(before);
         // What others kept before is to be known before anything is done.
         self.state.catch_up().await?;
-        self.tell(Holder::Me);
+        self.tell(Holder::Me(version));
         tracing::info!("this broker works off the subscriptions from now on");
         Ok(Some(version))
     }

@@ -63,8 +63,13 @@ impl Values {
         *removed = version.max(*removed);
     }
 
-    fn learn(&mut self, entry: Entry) {
+    /// Hears of what has come next.
+    fn hear(&mut self, entry: Entry) {
         self.seen = self.seen.max(entry.revision);
+        self.learn(entry);
+    }
+
+    fn learn(&mut self, entry: Entry) {
         let Some(key) = plain(&entry.key) else { return };
         match entry.operation {
             Operation::Put => self.set(key, entry.value.to_vec(), entry.revision),
@@ -91,7 +96,7 @@ impl KvState {
             loop {
                 let entry = watch.next().await.ok_or_else(|| unreachable("the watch ended"))?.map_err(unreachable)?;
                 let is_last = entry.delta == 0;
-                lock(&values).learn(entry);
+                lock(&values).hear(entry);
                 if is_last {
                     break;
                 }
@@ -118,12 +123,7 @@ impl KvState {
     /// Learns now what NATS has of a key: what was refused is newer than what is known here.
     async fn refresh(&self, key: &str) -> Result<()> {
         match self.store.entry(escaped(key)).await.map_err(unreachable)? {
-            Some(entry) => {
-                let mut values = self.values();
-                let seen = values.seen;
-                values.learn(entry);
-                values.seen = seen;
-            }
+            Some(entry) => self.values().learn(entry),
             None => drop(self.values().by_key.remove(key)),
         }
         Ok(())
@@ -151,7 +151,7 @@ async fn follow(store: Store, mut watch: Watch, values: Arc<Mutex<Values>>) {
     loop {
         while let Some(next) = watch.next().await {
             match next {
-                Ok(entry) => lock(&values).learn(entry),
+                Ok(entry) => lock(&values).hear(entry),
                 Err(error) => tracing::debug!(%error, "the state is not heard of"),
             }
         }

@@ -1,15 +1,15 @@
 //! One stream of NATS, as a log asks for it: entries put behind the last one and no other, and read from a position on.
 //! Never decides what is put.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, error::Error as _, time::Duration};
 
 use async_nats::{
     Client, HeaderMap, StatusCode, header,
     jetstream::{
-        self, Context, ContextBuilder,
+        self, Context, ContextBuilder, ErrorCode,
         context::{PublishAckFuture, PublishError, PublishErrorKind},
         message::PublishMessage,
-        stream::{LastRawMessageErrorKind, RawMessageErrorKind, Stream as Handle},
+        stream::{InfoError, LastRawMessageErrorKind, RawMessageErrorKind, Stream as Handle},
     },
 };
 use bytes::Bytes;
@@ -17,9 +17,9 @@ use futures_util::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use super::{Entry, apply, subject, unreachable};
+use super::{Entry, apply, log_id, subject, unreachable};
 use crate::{
-    engine::LogSettings,
+    engine::{LogSettings, refusal},
     model::{LogId, NamespaceName, Result},
 };
 
@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const UNANSWERED: usize = 64 << 10;
 /// The last position on which an entry depends, and the id of the entry before it: what NATS checks.
 const EXPECTED_ID: &str = "Nats-Expected-Last-Msg-Id";
+/// How NATS says that the last position is another one: with it, and without.
+const WRONG_LAST: [u64; 2] = [10_071, 10_164];
 /// The status behind the last message that was asked for.
 const END: u16 = 204;
 const BATCH_ID: &str = "Nats-Batch-Id";
@@ -97,7 +99,15 @@ struct NewestUpTo<'a> {
 #[derive(Deserialize)]
 struct Committed {
     seq: Option<u64>,
-    error: Option<serde_json::Value>,
+    error: Option<Declined>,
+}
+
+#[derive(Deserialize)]
+struct Declined {
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
 }
 
 impl Stream {
@@ -175,17 +185,15 @@ impl Stream {
         };
         match (committed.seq, committed.error) {
             (Some(position), None) => Ok(position),
-            (_, Some(error)) => {
-                tracing::debug!(stream = self.name, %error, "a batch was refused");
-                Err(Refusal::Behind)
-            }
+            (_, Some(error)) if WRONG_LAST.contains(&error.err_code) => Err(Refusal::Behind),
+            (_, Some(error)) => Err(unknown(&error.description)),
             (None, None) => Err(unknown(&"the answer makes no sense")),
         }
     }
 
     async fn send(&self, entry: &Entry, headers: HeaderMap) -> Result<PublishAckFuture, Refusal> {
         let message = PublishMessage::build().payload(entry.records.clone()).headers(headers);
-        self.context.send_publish(self.subject(entry), message).await.map_err(refusal)
+        self.context.send_publish(self.subject(entry), message).await.map_err(refused)
     }
 
     fn subject(&self, entry: &Entry) -> String {
@@ -261,9 +269,16 @@ impl Stream {
         }
     }
 
-    /// What lies in it, as the leader knows it.
+    /// What lies in it, as the leader knows it; NAMESPACE_NOT_FOUND if it is gone, or another one is in its place.
     pub async fn ends(&self) -> Result<Ends> {
-        let state = self.handle.get_info().await.map_err(unreachable)?.state;
+        let info = match self.handle.get_info().await {
+            Err(error) if is_missing(&error) => return Err(refusal::removed()),
+            info => info.map_err(unreachable)?,
+        };
+        if log_id(&info.config) != Some(self.id) {
+            return Err(refusal::removed());
+        }
+        let state = info.state;
         let (first, last) = (state.first_sequence.max(1), state.last_sequence);
         Ok(Ends { first, last, messages: state.messages, bytes: state.bytes })
     }
@@ -305,14 +320,19 @@ impl Stream {
 }
 
 async fn acknowledged(acknowledgement: PublishAckFuture) -> Result<u64, Refusal> {
-    Ok(acknowledgement.await.map_err(refusal)?.sequence)
+    Ok(acknowledgement.await.map_err(refused)?.sequence)
 }
 
-fn refusal(error: PublishError) -> Refusal {
+fn refused(error: PublishError) -> Refusal {
     match error.kind() {
         PublishErrorKind::WrongLastSequence | PublishErrorKind::WrongLastMessageId => Refusal::Behind,
         _ => Refusal::Unknown(error.to_string()),
     }
+}
+
+fn is_missing(error: &InfoError) -> bool {
+    let said = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    said.is_some_and(|said| said.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {

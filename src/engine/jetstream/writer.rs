@@ -2,10 +2,13 @@
 //! an entry only behind the one that the writer knows as the last. Then the writer learns what came in between, and decides
 //! anew. So any number of brokers may write, and no answer is given for what is not there.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 
 use super::{
     draft::{Append, Draft, Frame},
@@ -13,6 +16,7 @@ use super::{
     known::Newest,
     log::JetStreamLog,
     stream::Refusal,
+    unreachable,
 };
 use crate::{
     engine::{Batch, Session},
@@ -32,6 +36,9 @@ const BLOCK_BYTES: usize = 1 << 20;
 const BLOCK_RECORDS: usize = 8_192;
 /// Entries that NATS puts all or none.
 const BATCH_ENTRIES: usize = 1_000;
+/// What is refused so often though nothing came in between is refused for good; and how long is waited in between.
+const TRIES: u32 = 4;
+const SOON: Duration = Duration::from_millis(50);
 /// Topics that are asked about at a time.
 const ASKED: usize = 64;
 
@@ -101,6 +108,7 @@ impl Writer {
     async fn write(&mut self, mut appends: Vec<Append>) {
         let log = self.log.clone();
         let _writing = log.writing.lock().await;
+        let mut idle = 0;
         while !appends.is_empty() {
             let ready = async {
                 log.check()?;
@@ -114,9 +122,17 @@ impl Writer {
                 appends.into_iter().for_each(|append| append.tell(Err(error.clone())));
                 return;
             }
-            let later = appends.split_off(fitting(&appends));
+            let (later, before) = (appends.split_off(fitting(&appends)), log.known().position);
             appends = self.write_once(&log, appends).await;
+            // Whoever is behind has learned something. If there was nothing, NATS refuses for another reason.
+            idle = if appends.is_empty() || log.known().position > before { 0 } else { idle + 1 };
             appends.extend(later);
+            if idle == TRIES {
+                let error = unreachable("it takes nothing, and what it says is in the broker's log");
+                appends.into_iter().for_each(|append| append.tell(Err(error.clone())));
+                return;
+            }
+            sleep(SOON * idle).await;
         }
     }
 
@@ -126,7 +142,7 @@ impl Writer {
         let (mut draft, begin, position) = {
             let mut known = log.known();
             known.expire(log.clock.now());
-            (Draft::new(appends, &known, &log.tail.marks(), self.frame), known.next, known.position)
+            (Draft::new(appends, &known, log.first(), &log.tail.marks(), self.frame), known.next, known.position)
         };
         let synced = self.frame.strongest == Durability::Synced;
         let put = match draft.entries.len() {
@@ -150,7 +166,7 @@ impl Writer {
             Err(refusal) => {
                 self.is_unsure = true;
                 if let Refusal::Unknown(reason) = &refusal {
-                    tracing::warn!(namespace = %log.namespace, reason, "NATS did not answer: what it has is looked up");
+                    tracing::warn!(namespace = %log.namespace, reason, "a block was not taken: what NATS has is looked up");
                 }
                 match log.catch_up().await {
                     Err(error) => {
