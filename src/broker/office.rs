@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 
 use super::{Broker, Holder, Shared};
 use crate::model::{Error, Reason, Result};
@@ -25,9 +25,9 @@ impl Shared {
 }
 
 impl Broker {
-    /// Who works off the subscriptions.
-    pub fn worker(&self) -> Holder {
-        self.shared.office.as_ref().map_or(Holder::Me(0), |office| office.holder().borrow().clone())
+    /// Who works off the subscriptions, and when that changes; None if there is only this broker.
+    pub fn worker(&self) -> Option<watch::Receiver<Holder>> {
+        Some(self.shared.office.as_ref()?.holder())
     }
 
     /// Works off the subscriptions from now on, or whenever it is this broker that does.

@@ -8,7 +8,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderValue, Request, Response};
+use tokio::{sync::watch, time::timeout};
 use tonic::{
     Status,
     body::Body,
@@ -20,71 +21,56 @@ use tower::ServiceExt as _;
 use super::routes::Answer;
 use crate::{
     broker::{Broker, Holder},
-    model::{Error, Reason},
+    model::{Error, Reason, Result},
 };
 
 /// Says that a call was sent on already: nobody sends it on again.
 const FORWARDED: &str = "tilde-forwarded";
 /// How long a connection to another broker may take.
 const CONNECT: Duration = Duration::from_secs(2);
+/// Where it is not known who must answer, it soon is: so long a call waits for that.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// When whoever found nobody should ask again.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Sends calls on.
 #[derive(Clone)]
 pub struct Forward {
-    broker: Arc<Broker>,
+    worker: watch::Receiver<Holder>,
     channels: Arc<Mutex<HashMap<String, Channel>>>,
 }
 
-/// Where a call goes.
-pub enum Route {
-    /// It is answered by this broker.
-    Here,
-    /// It is answered by the broker there.
-    To(String),
-    /// It cannot be answered at this moment.
-    Nowhere(Status),
-}
-
 impl Forward {
-    /// Asks the broker where to.
-    pub fn new(broker: Arc<Broker>) -> Self {
-        Forward { broker, channels: Arc::default() }
+    /// Asks the broker where to; None if there is no other broker.
+    pub fn new(broker: &Broker) -> Option<Self> {
+        Some(Forward { worker: broker.worker()?, channels: Arc::default() })
     }
 
-    /// Who must answer a call: this broker, if there is no answer here.
-    pub fn route(&self, service: &str, method: &str, headers: &HeaderMap) -> Route {
-        if !is_work(service, method) {
-            return Route::Here;
-        }
-        match self.broker.worker() {
-            Holder::Me(_) => Route::Here,
-            Holder::Other(address) if !headers.contains_key(FORWARDED) => Route::To(address),
-            Holder::Nobody | Holder::Other(_) => Route::Nowhere(Status::from(nobody())),
-        }
+    /// Whether another broker must answer a call, or may have to.
+    pub fn takes(&self, service: &str, method: &str) -> bool {
+        is_work(service, method) && !matches!(*self.worker.borrow(), Holder::Me(_))
     }
 
     /// Sends a call on.
-    pub fn send<B>(&self, address: &str, request: Request<B>) -> Answer
+    pub fn call<B>(&self, request: Request<B>) -> Answer
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError> + Send,
     {
-        let channel = match self.channel(address) {
-            Ok(channel) => channel,
-            Err(error) => {
-                let response = Status::from(unreachable(address, &error)).into_http();
-                return Box::pin(std::future::ready(Ok(response)));
-            }
-        };
-        let mut request = request.map(Body::new);
-        request.headers_mut().insert(FORWARDED, HeaderValue::from_static("1"));
-        let address = address.to_owned();
-        Box::pin(async move {
-            let answered = async { channel.ready_oneshot().await?.call(request).await };
-            Ok(answered.await.unwrap_or_else(|error| Status::from(unreachable(&address, &error)).into_http()))
-        })
+        let (forward, request) = (self.clone(), request.map(Body::new));
+        Box::pin(async move { Ok(forward.send(request).await.unwrap_or_else(|error| Status::from(error).into_http())) })
+    }
+
+    async fn send(mut self, mut request: Request<Body>) -> Result<Response<Body>> {
+        // Whoever sent it on knows better, or will in a moment.
+        if request.headers_mut().insert(FORWARDED, HeaderValue::from_static("1")).is_some() {
+            return Err(nobody());
+        }
+        let is_known = self.worker.wait_for(|holder| *holder != Holder::Nobody);
+        let known = timeout(PATIENCE, is_known).await.ok().and_then(|known| Some(known.ok()?.clone()));
+        let Some(Holder::Other(address)) = known else { return Err(nobody()) };
+        let answered = async { self.channel(&address)?.ready_oneshot().await?.call(request).await };
+        answered.await.map_err(|error: tonic::transport::Error| unreachable(&address, &error))
     }
 
     fn channel(&self, address: &str) -> Result<Channel, tonic::transport::Error> {

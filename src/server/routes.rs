@@ -17,7 +17,7 @@ use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
 use super::{
     counters::Counters,
-    forward::{Forward, Route},
+    forward::Forward,
     grpc::{
         ConsumeService, NamespacesService, OperationsService, PublishService, PublishStreamService, SubscribeService,
         SubscriptionsService, TopicsService,
@@ -97,9 +97,8 @@ impl Routes {
         let broken = "the descriptors were made by the build";
         others.extend([other(reflection().build_v1().expect(broken))]);
         others.extend([other(reflection().build_v1alpha().expect(broken))]);
-        let forward = broker.engine().office().map(|_| Forward::new(Arc::clone(&broker)));
         Routes {
-            forward,
+            forward: Forward::new(&broker),
             publish: BrokerServer::new(PublishService(Arc::clone(&broker))).max_decoding_message_size(REQUEST_BYTES),
             publish_stream: PublishStreamService(Arc::clone(&broker)),
             subscribe: SubscribeService(Arc::clone(&broker)),
@@ -155,12 +154,8 @@ where
         if let Some(refusal) = refuse_transport(&request) {
             return ready(refusal);
         }
-        if let Some(forward) = &self.forward {
-            match forward.route(service, method, request.headers()) {
-                Route::Here => {}
-                Route::To(address) => return forward.send(&address, request),
-                Route::Nowhere(status) => return ready(status.into_http()),
-            }
+        if let Some(forward) = self.forward.as_ref().filter(|forward| forward.takes(service, method)) {
+            return forward.call(request);
         }
         match other {
             Some(other) => Box::pin(other.clone().oneshot(request.map(Body::new))),

@@ -51,7 +51,7 @@ impl Cluster {
     async fn worker(&self) -> usize {
         let works = |broker: &Tilde| {
             let log = broker.logged();
-            let last = log.lines().rfind(|line| line.contains("work off") || line.contains("works off"));
+            let last = log.lines().rfind(|line| line.contains("this broker") && line.contains("the subscriptions"));
             last.is_some_and(|line| line.contains(SAYS_THAT_IT_WORKS))
         };
         soon("a worker", async {
@@ -73,6 +73,11 @@ impl Cluster {
         std::fs::remove_file(self.places[at].path().join("stderr")).unwrap();
         let broker = self.broker(&self.places[at], &address);
         self.brokers.insert(at, broker);
+    }
+
+    /// What all of them said.
+    fn logs(&self) -> String {
+        self.brokers.iter().map(|broker| format!("{}\n{}", broker.url, broker.logged())).collect()
     }
 
     /// Whether so many messages were acknowledged, and none waits.
@@ -114,7 +119,8 @@ struct Book {
 impl Load {
     async fn begin(cluster: &Cluster, messages: u64) -> Self {
         let create = ["subscription", "create", "work", "load/~", "--from", "earliest", "--max-attempts", "100"];
-        cluster.brokers[0].run(&create).ok();
+        let created = cluster.brokers[0].run(&create);
+        assert!(created.status.success(), "{}\n{}", created.stderr, cluster.logs());
         let (count, published) = watch::channel(0);
         let (done, settled) = watch::channel(0);
         let (count, done) = (Arc::new(count), Arc::new(done));

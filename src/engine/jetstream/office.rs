@@ -124,7 +124,13 @@ impl Candidacy {
                 self.store.create(KEY, self.value()).await.ok()
             }
         };
-        let Some(version) = taken else { return Ok(None) };
+        let Some(version) = taken else {
+            // Another one was faster: who is it?
+            if let Some((term, _)) = self.held().await?.filter(|(term, _)| *term != self.me) {
+                self.tell(Holder::Other(term.address));
+            }
+            return Ok(None);
+        };
         self.trust(before);
         // What others kept before is to be known before anything is done.
         self.state.catch_up().await?;
@@ -185,6 +191,11 @@ impl Candidacy {
     fn tell(&self, holder: Holder) {
         self.holder.send_if_modified(|known| {
             let is_news = *known != holder;
+            if let Holder::Other(address) = &holder
+                && is_news
+            {
+                tracing::info!(address, "another broker works off the subscriptions");
+            }
             *known = holder;
             is_news
         });
