@@ -219,10 +219,7 @@ impl Task {
     /// Looks at all that has come.
     async fn read(&self) -> Result<()> {
         loop {
-            let from = self.agenda(|agenda| agenda.seen()).max(self.place.log.bounds().first);
-            if self.place.log.tail().committed() < from {
-                return Ok(());
-            }
+            let Some(from) = self.unread() else { return Ok(()) };
             let page = self.page(from, Sequence::MAX, MESSAGES).await?;
             let late: Vec<_> = self.agenda(|agenda| {
                 let found = scheduled(&page);
@@ -389,13 +386,19 @@ impl Task {
                 Call::Awake => {}
             }
             self.seat.park();
-            if self.place.log.tail().committed() < self.agenda(|agenda| agenda.seen()) {
+            if self.unread().is_none() {
                 return Poll::Pending;
             }
             self.seat.unpark();
             Poll::Ready(())
         })
         .await;
+    }
+
+    /// From where on there is something that was not looked at.
+    fn unread(&self) -> Option<Sequence> {
+        let from = self.agenda(|agenda| agenda.seen()).max(self.place.log.bounds().first);
+        (from <= self.place.log.tail().committed()).then_some(from)
     }
 
     fn agenda<T>(&self, use_it: impl FnOnce(&mut Agenda) -> T) -> T {

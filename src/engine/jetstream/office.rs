@@ -171,7 +171,7 @@ impl Candidacy {
                     }
                     Ok(Ok(Some((_, renewed)))) => {
                         version = renewed;
-                        Duration::ZERO
+                        SOON
                     }
                     Ok(Ok(None)) => break,
                     Ok(Err(_)) | Err(_) => SOON,
