@@ -34,6 +34,7 @@ pub use page::{Guide, Page, Query};
 pub use producers::{Numbered, Session};
 pub use state::{State, Value};
 pub use tail::{Follower, Tail};
+use tokio::sync::watch;
 
 use crate::model::{Durability, Error, LogId, Namespace, NamespaceName, Pattern, Result, Sequence, Timestamp};
 
@@ -67,6 +68,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// What only one of the brokers that share the engine may do; None if there is only one.
     fn office(&self) -> Option<Arc<dyn Office>> {
+        None
+    }
+
+    /// Whether what it needs elsewhere answers, and when that changes; None if it needs nothing.
+    fn reach(&self) -> Option<watch::Receiver<bool>> {
         None
     }
 

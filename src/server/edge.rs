@@ -1,6 +1,6 @@
 //! Opens the port, and closes it again without hurting anyone.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -13,6 +13,8 @@ use super::{
     accept::{Acceptor, Listen},
     connection::Connections,
     counters::Counters,
+    front::Front,
+    http::Pages,
     layer, process,
     readiness::{Readiness, State},
     routes::{Parts, Routes},
@@ -79,22 +81,29 @@ impl<L: Listen> Bound<L> {
         self.local_addr
     }
 
+    /// Serves a broker, as [`Bound::serve_once_open`] says.
+    pub async fn serve(self, broker: Arc<Broker>, metrics: Arc<Metrics>, shutdown: impl Future<Output = ()>) -> Ended {
+        let opening = std::future::ready(Ok::<_, Infallible>(broker));
+        let Ok(ended) = self.serve_once_open(opening, metrics, shutdown).await;
+        ended
+    }
+
     /// Serves until `shutdown` ends, a client asks for a drain, or the engine fails. Then drains: not healthy, no new
     /// connections, live streams are told and end, calls end; what has not ended when the grace time is over is cut.
-    pub async fn serve(self, broker: Arc<Broker>, metrics: Arc<Metrics>, shutdown: impl Future<Output = ()>) -> Ended {
+    /// While the broker is opening it is not healthy, and calls are refused. Fails as the opening fails.
+    pub async fn serve_once_open<E>(
+        self,
+        opening: impl Future<Output = Result<Arc<Broker>, E>>,
+        metrics: Arc<Metrics>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<Ended, E> {
         let Bound { listener, local_addr, config } = self;
         let asked = Shutdown::default();
         let readiness = Readiness::new().await;
         let counters = Arc::new(Counters::default());
-        let routes = Routes::new(Parts {
-            broker: Arc::clone(&broker),
-            metrics,
-            counters: Arc::clone(&counters),
-            readiness: readiness.clone(),
-            shutdown: asked.clone(),
-            streams_per_connection: config.max_connection_streams,
-        });
-        let connections = Arc::new(Connections::new(&config, layer::stack(routes)));
+        let pages = Pages { metrics, counters: Arc::clone(&counters), readiness: readiness.clone() };
+        let front = Front::new(pages.clone());
+        let connections = Arc::new(Connections::new(&config, layer::stack(front.clone())));
         let tasks = TaskTracker::new();
         let acceptor = Acceptor {
             listener,
@@ -104,6 +113,21 @@ impl<L: Listen> Bound<L> {
             most: config.max_connections,
             patience: config.keepalive_interval + config.keepalive_timeout,
         };
+        // Boxed, so that the port closes when the broker begins to drain.
+        let (mut accepting, mut shutdown) = (Box::pin(acceptor.run()), pin!(shutdown));
+        let broker = tokio::select! {
+            biased;
+            opened = opening => opened?,
+            // What is half open is as after a crash, which it must survive anyway.
+            () = &mut shutdown => return Ok(Ended { failure: None, cut: 0 }),
+            () = &mut accepting => return Ok(Ended { failure: None, cut: 0 }),
+        };
+        front.open(Routes::new(Parts {
+            broker: Arc::clone(&broker),
+            pages,
+            shutdown: asked.clone(),
+            streams_per_connection: config.max_connection_streams,
+        }));
         tracing::info!(listen = %local_addr, "open");
 
         let failure = tokio::select! {
@@ -112,7 +136,8 @@ impl<L: Listen> Bound<L> {
             error = broker.engine().failed() => Some(error),
             () = shutdown => None,
             () = asked.requested() => None,
-            () = acceptor.run() => None,
+            () = tell(&broker, &readiness) => None,
+            () = accepting => None,
         };
         if let Some(error) = &failure {
             tracing::error!(%error, "the engine failed: the broker stops");
@@ -120,7 +145,22 @@ impl<L: Listen> Bound<L> {
         readiness.set(if failure.is_some() { State::Failed } else { State::Draining }).await;
         let grace = asked.grace().unwrap_or(config.drain_grace);
         let cut = drain(&broker, &readiness, &connections, &tasks, grace).await;
-        Ended { failure, cut }
+        Ok(Ended { failure, cut })
+    }
+}
+
+/// Tells whether the broker is ready, as long as it runs.
+async fn tell(broker: &Broker, readiness: &Readiness) {
+    let Some(mut reach) = broker.engine().reach() else {
+        readiness.set(State::Ready).await;
+        return std::future::pending().await;
+    };
+    loop {
+        let is_reached = *reach.borrow_and_update();
+        readiness.set(if is_reached { State::Ready } else { State::Waiting }).await;
+        if reach.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }
 

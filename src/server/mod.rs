@@ -11,6 +11,7 @@ mod connection;
 mod counters;
 mod edge;
 mod forward;
+mod front;
 mod gather;
 mod greeting;
 mod process;

@@ -8,13 +8,21 @@ use std::sync::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 /// Names that a health check may ask for; empty is the whole process.
-pub const SERVICES: [&str; 5] =
-    ["", "tilde.v1.Broker", "tilde.v1.Topics", "tilde.v1.Namespaces", "tilde.v1.Operations"];
+pub const SERVICES: [&str; 6] = [
+    "",
+    "tilde.v1.Broker",
+    "tilde.v1.Topics",
+    "tilde.v1.Namespaces",
+    "tilde.v1.Subscriptions",
+    "tilde.v1.Operations",
+];
 
 /// In which state the broker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
+    /// The engine is not open yet, or what it needs cannot be reached.
+    Waiting,
     /// It takes calls.
     Ready,
     /// It was asked to stop.
@@ -31,10 +39,11 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Ready from now on.
+    /// Not ready yet.
     pub async fn new() -> Self {
-        let readiness = Readiness { state: Arc::default(), health: HealthReporter::new() };
-        readiness.set(State::Ready).await;
+        let state = Arc::new(AtomicU8::new(State::Waiting as u8));
+        let readiness = Readiness { state, health: HealthReporter::new() };
+        readiness.set(State::Waiting).await;
         readiness
     }
 
@@ -48,7 +57,7 @@ impl Readiness {
         self.state.store(state as u8, Relaxed);
         let serving = match state {
             State::Ready => ServingStatus::Serving,
-            State::Draining | State::Failed => ServingStatus::NotServing,
+            State::Waiting | State::Draining | State::Failed => ServingStatus::NotServing,
         };
         for service in SERVICES {
             self.health.set_service_status(service, serving).await;
@@ -58,6 +67,7 @@ impl Readiness {
     /// The state now.
     pub fn get(&self) -> State {
         match self.state.load(Relaxed) {
+            state if state == State::Waiting as u8 => State::Waiting,
             state if state == State::Ready as u8 => State::Ready,
             state if state == State::Draining as u8 => State::Draining,
             _ => State::Failed,

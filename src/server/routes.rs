@@ -16,14 +16,12 @@ use tonic_reflection::server::Builder as Reflection;
 use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
 use super::{
-    counters::Counters,
     forward::Forward,
     grpc::{
         ConsumeService, NamespacesService, OperationsService, PublishService, PublishStreamService, SubscribeService,
         SubscriptionsService, TopicsService,
     },
     http::{Pages, problem},
-    readiness::Readiness,
 };
 use crate::{
     broker::Broker,
@@ -36,7 +34,6 @@ use crate::{
         },
     },
     shutdown::Shutdown,
-    telemetry::Metrics,
 };
 
 /// The answer to a call, when it comes.
@@ -48,12 +45,8 @@ type Other = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 pub struct Parts {
     /// Decides everything.
     pub broker: Arc<Broker>,
-    /// For `/metrics`.
-    pub metrics: Arc<Metrics>,
-    /// For `/metrics`.
-    pub counters: Arc<Counters>,
-    /// For health and `/readyz`.
-    pub readiness: Readiness,
+    /// What is told over plain HTTP, and whether the broker is ready.
+    pub pages: Pages,
     /// What `Drain` asks.
     pub shutdown: Shutdown,
     /// As configured, for `GetServerInfo`.
@@ -86,7 +79,7 @@ impl Routes {
         let namespaces = NamespacesServer::new(NamespacesService(Arc::clone(&broker)));
         let subscriptions = SubscriptionsServer::new(SubscriptionsService(Arc::clone(&broker)));
         let operations = OperationsServer::new(operations);
-        let health = HealthServer::new(HealthService::from_health_reporter(parts.readiness.reporter()));
+        let health = HealthServer::new(HealthService::from_health_reporter(parts.pages.readiness.reporter()));
         let mut others = HashMap::from([
             other(topics.max_decoding_message_size(REQUEST_BYTES)),
             other(namespaces.max_decoding_message_size(REQUEST_BYTES)),
@@ -104,7 +97,7 @@ impl Routes {
             subscribe: SubscribeService(Arc::clone(&broker)),
             consume: ConsumeService(broker),
             others,
-            pages: Pages { metrics: parts.metrics, counters: parts.counters, readiness: parts.readiness },
+            pages: parts.pages,
         }
     }
 }
@@ -170,7 +163,8 @@ where
     }
 }
 
-fn ready(response: Response<Body>) -> Answer {
+/// An answer that is there already.
+pub fn ready(response: Response<Body>) -> Answer {
     Box::pin(std::future::ready(Ok(response)))
 }
 

@@ -263,10 +263,10 @@ async fn what_nats_has_taken_is_there_when_it_is_back() {
     cluster.worker().await;
     let mut load = Load::begin(&cluster, 1_000).await;
     load.halfway(600).await;
-    cluster.nats.kill();
+    cluster.nats.kill(0);
     let refused = cluster.brokers[0].run(&["publish", "other", "x", "--timeout", "30s"]);
     assert!(refused.told(1).contains("ENGINE_UNREACHABLE"));
-    cluster.nats.restart();
+    cluster.nats.restart(0);
     load.judge(&cluster, 1_000).await;
 }
 

@@ -24,10 +24,11 @@ use subject::{Subject, clock};
 
 use crate::support::nats::Nats;
 
-/// Makes a test of each case for one engine: a name for it, and an async function that makes a [`Subject`].
+/// Makes a test of each case for one engine: a name for it, an async function that makes a [`Subject`], and with how many
+/// of them the model is compared.
 macro_rules! engine_suite {
-    ($name:ident, $make:ident) => {
-        engine_suite!($name, $make, {
+    ($name:ident, $make:ident, $cases:literal) => {
+        engine_suite!($name, $make, $cases, {
             append: a_batch_has_one_order_without_holes, publish_time_never_falls,
                 an_id_published_again_gets_the_first_result, an_id_is_forgotten_after_the_window,
                 an_id_twice_in_one_batch_is_taken_once, an_id_belongs_to_its_topic,
@@ -48,7 +49,7 @@ macro_rules! engine_suite {
                 a_removed_log_comes_back_empty, namespaces_are_apart;
         });
     };
-    ($name:ident, $make:ident, { $($part:ident: $($case:ident),*;)* }) => {
+    ($name:ident, $make:ident, $cases:literal, { $($part:ident: $($case:ident),*;)* }) => {
         mod $name {
             $($(
                 #[tokio::test]
@@ -59,7 +60,7 @@ macro_rules! engine_suite {
 
             #[test]
             fn what_is_read_is_what_was_taken() {
-                super::model::what_is_read_is_what_was_taken(super::$make);
+                super::model::what_is_read_is_what_was_taken(super::$make, $cases);
             }
         }
     };
@@ -90,17 +91,23 @@ fn on_disk(config: Config) -> Subject {
 }
 
 async fn one_server() -> Subject {
-    on_nats(Nats::start(), 1).await
+    on_nats(Nats::start()).await
 }
 
-async fn on_nats(nats: Nats, replicas: usize) -> Subject {
-    let clock = clock();
+async fn three_servers() -> Subject {
+    on_nats(Nats::cluster()).await
+}
+
+async fn on_nats(nats: Nats) -> Subject {
+    let (clock, replicas) = (clock(), nats.replicas());
     let config = jetstream::Config { urls: nats.urls(), replicas, tail_bytes: 8 << 10, ..jetstream::Config::default() };
     let engine = Arc::new(JetStreamEngine::open(config, clock.clone()).await.unwrap());
     Subject { engine, clock, keep: Box::new(nats) }
 }
 
-engine_suite!(in_memory, memory);
-engine_suite!(on_disk, embedded);
-engine_suite!(on_disk_in_large_segments, embedded_in_large_segments);
-engine_suite!(in_jetstream, one_server);
+engine_suite!(in_memory, memory, 48);
+engine_suite!(on_disk, embedded, 48);
+engine_suite!(on_disk_in_large_segments, embedded_in_large_segments, 48);
+engine_suite!(in_jetstream, one_server, 48);
+// A cluster is started for each case.
+engine_suite!(in_jetstream_of_three, three_servers, 12);

@@ -3,7 +3,7 @@
 mod settings;
 mod signals;
 
-use std::{io, net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
+use std::{cell::OnceCell, io, net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{runtime, time};
@@ -21,6 +21,7 @@ use crate::{
         log::{self, LogEngine},
         memory::MemoryEngine,
     },
+    model::Reason,
     server,
     telemetry::Metrics,
 };
@@ -45,6 +46,8 @@ Examples:
 
 `tilde config show` prints all settings and where each comes from.";
 
+/// What other servers could not do is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How long the engine may take to make durable what it has taken.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -68,14 +71,27 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let mut stop = pin!(signals::listen().context("signals cannot be caught")?);
     let bound = server::bind(edge(config)).await.map_err(|error| cannot_listen(config, &error))?;
     let metrics = Arc::new(Metrics::default());
-    let (engine, broker) = tokio::select! {
-        opened = open(config, bound.local_addr(), &metrics) => opened?,
-        // What is half open is as after a crash, which it must survive anyway.
-        () = &mut stop => return Ok(()),
+    let local = bound.local_addr();
+    let opened = OnceCell::new();
+    let opening = async {
+        let (engine, broker) = open(config, local, &metrics).await?;
+        output::line(ready(config, local))?;
+        opened.set(engine).ok();
+        anyhow::Ok(broker)
     };
-    output::line(ready(config, bound.local_addr()))?;
-
-    let ended = bound.serve(broker, metrics, stop).await;
+    let ended = match config.engine {
+        EngineKind::JetStream => bound.serve_once_open(opening, metrics.clone(), stop).await?,
+        // It is open in a moment: whoever comes before waits in the system's queue.
+        EngineKind::Embedded | EngineKind::Memory => {
+            let broker = tokio::select! {
+                opened = opening => opened?,
+                // What is half open is as after a crash, which it must survive anyway.
+                () = &mut stop => return Ok(()),
+            };
+            bound.serve(broker, metrics.clone(), stop).await
+        }
+    };
+    let Some(engine) = opened.into_inner() else { return Ok(()) };
     if let Some(error) = ended.failure {
         return Err(Failure::new(format!("the broker stopped by itself: {error}")).into());
     }
@@ -96,9 +112,19 @@ async fn open(
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Arc<dyn Engine>, Arc<Broker>)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let engine = open_engine(config, local, &clock).await?;
-    let broker = Broker::open(engine.clone(), clock, metrics.clone(), decisions(config)).await;
-    Ok((engine, broker.map_err(|error| Failure::new(error.to_string()))?))
+    loop {
+        let engine = open_engine(config, local, &clock).await?;
+        let error = match Broker::open(engine.clone(), clock.clone(), metrics.clone(), decisions(config)).await {
+            Ok(broker) => return Ok((engine, broker)),
+            Err(error) => error,
+        };
+        if error.reason() != Reason::EngineUnreachable {
+            return Err(Failure::new(error.to_string()).into());
+        }
+        tracing::warn!(%error, "the broker cannot be opened yet");
+        drop(engine.close().await);
+        time::sleep(AGAIN).await;
+    }
 }
 
 /// The one place that knows the engines by name.

@@ -26,7 +26,7 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectOptions,
+    Client, ConnectOptions, Event,
     jetstream::{
         self, Context,
         context::{CreateStreamErrorKind, GetStreamErrorKind},
@@ -34,7 +34,10 @@ use async_nats::{
     },
 };
 use futures_util::TryStreamExt;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::{
+    sync::{Mutex as AsyncMutex, watch},
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -57,6 +60,8 @@ const ENTRY_IDS: Duration = Duration::from_secs(2);
 /// A broken connection is tried again after this, then after twice as long, and so on, up to the second.
 const RECONNECT: Duration = Duration::from_millis(50);
 const RECONNECT_MOST: Duration = Duration::from_secs(1);
+/// What could not be done when the engine was opened is tried again after this.
+const AGAIN: Duration = Duration::from_millis(500);
 /// What may stand beside the records of an entry.
 const HEADERS: usize = 2 << 10;
 /// Bytes of an entry's records that are not to be exceeded, unless one record alone has more: what is found by halves is
@@ -97,6 +102,7 @@ pub struct JetStreamEngine {
     config: Config,
     shared: Shared,
     office: Arc<Candidacy>,
+    reach: Arc<watch::Sender<bool>>,
     // One at a time is opened, made, or removed.
     opening: AsyncMutex<()>,
     logs: Mutex<HashMap<NamespaceName, Arc<JetStreamLog>>>,
@@ -104,21 +110,35 @@ pub struct JetStreamEngine {
 }
 
 impl JetStreamEngine {
-    /// Connects, and makes what is not there. Waits as long as no server can be reached.
+    /// Connects, and makes what is not there. Waits as long as NATS cannot be asked.
     pub async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Self> {
-        let mut options = ConnectOptions::new().name("tilde").retry_on_initial_connect().max_reconnects(None);
-        options = options.reconnect_delay_callback(|attempts| (RECONNECT * attempts as u32).min(RECONNECT_MOST));
-        if let Some(file) = &config.credentials {
-            let found = options.credentials_file(file).await;
-            options = found.map_err(|error| unusable(format_args!("{}: {error}", file.display())))?;
+        let reach = Arc::new(watch::Sender::new(false));
+        let client = connect(&config, reach.clone()).await?;
+        loop {
+            match Self::over(client.clone(), config.clone(), clock.clone(), reach.clone()).await {
+                Err(error) if error.reason() == Reason::EngineUnreachable => {
+                    tracing::warn!(%error, "JetStream cannot be used yet");
+                    sleep(AGAIN).await;
+                }
+                opened => return opened,
+            }
         }
-        if let Some(file) = &config.root_certificates {
-            options = options.add_root_certificates(file.clone());
-        }
-        let client = options.connect(&config.urls).await.map_err(unreachable)?;
+    }
+
+    async fn over(
+        client: Client,
+        config: Config,
+        clock: Arc<dyn Clock>,
+        reach: Arc<watch::Sender<bool>>,
+    ) -> Result<Self> {
         client.flush().await.map_err(unreachable)?;
         let context = jetstream::new(client.clone());
+        // A cluster without a leader says nothing at all. What is asked of one that has just begun is soon asked again.
+        let answer = timeout(AGAIN, context.query_account()).await.map_err(unreachable)?;
+        answer.map_err(unreachable)?;
+        // Whoever is given up half-way leaves nobody behind.
         let stop = CancellationToken::new();
+        let guard = stop.clone().drop_guard();
         let state = Arc::new(KvState::open(&context, config.replicas, stop.clone()).await?);
         let strongest = match (config.synced, config.replicas) {
             (_, 3..) => Durability::Replicated,
@@ -135,13 +155,12 @@ impl JetStreamEngine {
             record_bytes,
             stop,
         };
-        let (address, broker) = (config.address.clone(), shared.clock.random());
-        let (state, stop) = (shared.state.clone(), shared.stop.clone());
-        let office = Candidacy::open(&context, config.replicas, state, broker, address, stop).await?;
         let names: Vec<String> = context.stream_names().try_collect().await.map_err(unreachable)?;
         let found = names.iter().filter_map(|name| subject::namespace(name)).collect();
+        let office = Candidacy::open(&context, &config, &shared, reach.clone()).await?;
+        guard.disarm();
         let (opening, logs) = Default::default();
-        Ok(JetStreamEngine { client, context, config, shared, office, opening, logs, found })
+        Ok(JetStreamEngine { client, context, config, shared, office, reach, opening, logs, found })
     }
 
     fn lock_logs(&self) -> MutexGuard<'_, HashMap<NamespaceName, Arc<JetStreamLog>>> {
@@ -199,6 +218,27 @@ impl JetStreamEngine {
             return Stream::open(self.client.clone(), name.clone(), id).await;
         }
     }
+}
+
+/// Connects as soon as a server can be reached, and again whenever none could be.
+async fn connect(config: &Config, reach: Arc<watch::Sender<bool>>) -> Result<Client> {
+    let mut options = ConnectOptions::new().name("tilde").retry_on_initial_connect().max_reconnects(None);
+    options = options.reconnect_delay_callback(|attempts| (RECONNECT * attempts as u32).min(RECONNECT_MOST));
+    // Whether JetStream answers too is found out by whoever asks it: see the office.
+    options = options.event_callback(move |event| {
+        if let Event::Disconnected | Event::Closed = event {
+            reach.send_replace(false);
+        }
+        std::future::ready(())
+    });
+    if let Some(file) = &config.credentials {
+        let found = options.credentials_file(file).await;
+        options = found.map_err(|error| unusable(format_args!("{}: {error}", file.display())))?;
+    }
+    if let Some(file) = &config.root_certificates {
+        options = options.add_root_certificates(file.clone());
+    }
+    options.connect(&config.urls).await.map_err(unusable)
 }
 
 /// What a namespace wishes. Answers whether that is a change.
@@ -283,6 +323,10 @@ impl Engine for JetStreamEngine {
         Some(self.office.clone())
     }
 
+    fn reach(&self) -> Option<watch::Receiver<bool>> {
+        Some(self.reach.subscribe())
+    }
+
     /// What NATS cannot do now it can do later.
     fn failed(&self) -> BoxFuture<'static, Error> {
         Box::pin(std::future::pending())
@@ -311,5 +355,5 @@ fn unreachable(error: impl Display) -> Error {
 
 /// NATS is there, and cannot be used so.
 fn unusable(error: impl Display) -> Error {
-    Error::new(Reason::EngineUnreachable, format!("NATS cannot be used as it is: {error}"))
+    Error::new(Reason::Internal, format!("NATS cannot be used as it is: {error}"))
 }

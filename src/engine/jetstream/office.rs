@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::{self, Context, kv::Operation, kv::Store};
+use async_nats::jetstream::{self, Context, kv::Store};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::watch,
@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{KvState, state, unreachable};
+use super::{Config, KvState, log::Shared, state, unreachable};
 use crate::{
     engine::{BoxFuture, Holder, Office},
     model::Result,
@@ -44,6 +44,7 @@ pub struct Candidacy {
     // It is held until then: in milliseconds since it began; zero if it is not.
     until: AtomicU64,
     holder: watch::Sender<Holder>,
+    reach: Arc<watch::Sender<bool>>,
     leaving: CancellationToken,
 }
 
@@ -56,33 +57,32 @@ struct Term {
 }
 
 impl Candidacy {
-    /// Stands for it, until `stop`. Others reach this broker at `address`.
+    /// Stands for it, until the engine stops. Tells whether NATS answers.
     pub async fn open(
         context: &Context,
-        replicas: usize,
-        state: Arc<KvState>,
-        broker: u64,
-        address: String,
-        stop: CancellationToken,
+        config: &Config,
+        shared: &Shared,
+        reach: Arc<watch::Sender<bool>>,
     ) -> Result<Arc<Self>> {
-        let config = jetstream::kv::Config {
+        let bucket = jetstream::kv::Config {
             bucket: BUCKET.into(),
             description: "Tilde: which broker works off the subscriptions".into(),
             history: 1,
             max_age: TERM,
-            num_replicas: replicas,
+            num_replicas: config.replicas,
             ..Default::default()
         };
         let candidacy = Arc::new(Candidacy {
-            store: state::bucket(context, config).await?,
-            state,
-            me: Term { broker: format!("{broker:016x}"), address },
+            store: state::bucket(context, bucket).await?,
+            state: shared.state.clone(),
+            me: Term { broker: format!("{:016x}", shared.clock.random()), address: config.address.clone() },
             began: Instant::now(),
             until: AtomicU64::new(0),
             holder: watch::Sender::default(),
+            reach,
             leaving: CancellationToken::new(),
         });
-        let task = candidacy.clone();
+        let (task, stop) = (candidacy.clone(), shared.stop.clone());
         tokio::spawn(async move {
             let leaving = task.leaving.clone();
             tokio::select! {
@@ -97,7 +97,9 @@ impl Candidacy {
     /// Takes it when nobody has it, and keeps it as long as that can be.
     async fn stand(&self) {
         loop {
-            match self.take().await {
+            let taken = timeout(RENEWAL, self.take()).await.unwrap_or_else(|late| Err(unreachable(late)));
+            self.reached(taken.is_ok());
+            match taken {
                 Ok(Some(version)) => self.hold(version).await,
                 Ok(None) => {}
                 Err(error) => {
@@ -141,9 +143,8 @@ impl Candidacy {
 
     /// Who has it, and its version.
     async fn held(&self) -> Result<Option<(Term, u64)>> {
-        let entry = self.store.entry(KEY).await.map_err(unreachable)?;
-        let held = entry.filter(|entry| entry.operation == Operation::Put);
-        Ok(held.and_then(|entry| Some((serde_json::from_slice(&entry.value).ok()?, entry.revision))))
+        let held = state::newest(&self.store, KEY).await?;
+        Ok(held.and_then(|(value, version)| Some((serde_json::from_slice(&value).ok()?, version))))
     }
 
     /// Renews it until it is lost.
@@ -161,26 +162,38 @@ impl Candidacy {
                 Ok(Ok(renewed)) => {
                     version = renewed;
                     self.trust(before);
+                    self.reached(true);
                     RENEWAL
                 }
                 // It may have been renewed, and the answer was lost.
                 Ok(Err(_)) | Err(_) => match timeout(RENEWAL, self.held()).await {
-                    Ok(Ok(Some((term, renewed)))) if term != self.me => {
-                        tracing::debug!(?term, renewed, "another broker has it");
-                        break;
-                    }
-                    Ok(Ok(Some((_, renewed)))) => {
+                    Ok(Ok(Some((term, renewed)))) if term == self.me => {
                         version = renewed;
                         SOON
                     }
-                    Ok(Ok(None)) => break,
-                    Ok(Err(_)) | Err(_) => SOON,
+                    Ok(Ok(other)) => {
+                        tracing::debug!(?other, "another broker has it, or nobody");
+                        break;
+                    }
+                    Ok(Err(_)) | Err(_) => {
+                        self.reached(false);
+                        SOON
+                    }
                 },
             };
         }
         self.until.store(0, Ordering::SeqCst);
         self.tell(Holder::Nobody);
         tracing::warn!("this broker does not work off the subscriptions any more: another one does, or will");
+    }
+
+    fn reached(&self, answers: bool) {
+        let is_news = self.reach.send_if_modified(|known| std::mem::replace(known, answers) != answers);
+        if is_news && !answers {
+            tracing::warn!("JetStream does not answer: what needs it is refused, or waits");
+        } else if is_news {
+            tracing::info!("JetStream answers");
+        }
     }
 
     fn trust(&self, since: Instant) {

@@ -12,11 +12,13 @@ use std::{
 use async_nats::jetstream::{
     self, Context,
     kv::{CreateErrorKind, Entry, Operation, Store, UpdateErrorKind, Watch},
+    stream::LastRawMessageErrorKind,
 };
+use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{escape, unreachable};
+use super::{escape, stream::is_behind, unreachable};
 use crate::{
     engine::{BoxFuture, State, Value},
     model::Result,
@@ -24,6 +26,8 @@ use crate::{
 
 /// The bucket.
 const BUCKET: &str = "tilde";
+/// What tells a mark from a value.
+const OPERATION: &str = "KV-Operation";
 /// A watch that broke is begun again after this.
 const AGAIN: Duration = Duration::from_millis(500);
 /// What is on its way is here soon.
@@ -122,8 +126,8 @@ impl KvState {
 
     /// Learns now what NATS has of a key: what was refused is newer than what is known here.
     async fn refresh(&self, key: &str) -> Result<()> {
-        match self.store.entry(escaped(key)).await.map_err(unreachable)? {
-            Some(entry) => self.values().learn(entry),
+        match newest(&self.store, &escaped(key)).await? {
+            Some((bytes, version)) => self.values().set(key.to_owned(), bytes.to_vec(), version),
             None => drop(self.values().by_key.remove(key)),
         }
         Ok(())
@@ -140,6 +144,17 @@ pub async fn bucket(context: &Context, config: jetstream::kv::Config) -> Result<
             Ok(store) => Ok(store),
             Err(_) => context.get_key_value(&name).await.map_err(unreachable),
         },
+    }
+}
+
+/// A value and its version, as the leader knows them: a replica may be behind.
+pub async fn newest(store: &Store, key: &str) -> Result<Option<(Bytes, u64)>> {
+    match store.stream.get_last_raw_message_by_subject(&format!("{}{key}", store.prefix)).await {
+        // What was removed is there as a mark.
+        Ok(message) if message.headers.get(OPERATION).is_some() => Ok(None),
+        Ok(message) => Ok(Some((message.payload, message.sequence))),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(unreachable(error)),
     }
 }
 
@@ -182,12 +197,12 @@ impl State for KvState {
             let put = match expected {
                 0 => match self.store.create(name, value).await {
                     Ok(version) => Some(version),
-                    Err(error) if error.kind() == CreateErrorKind::AlreadyExists => None,
+                    Err(error) if error.kind() == CreateErrorKind::AlreadyExists || is_behind(&error) => None,
                     Err(error) => return Err(unreachable(error)),
                 },
                 expected => match self.store.update(name, value, expected).await {
                     Ok(version) => Some(version),
-                    Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => None,
+                    Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision || is_behind(&error) => None,
                     Err(error) => return Err(unreachable(error)),
                 },
             };
@@ -209,7 +224,7 @@ impl State for KvState {
                     self.values().remove(key.to_owned(), expected);
                     Ok(true)
                 }
-                Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {
+                Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision || is_behind(&error) => {
                     self.refresh(key).await?;
                     Ok(false)
                 }

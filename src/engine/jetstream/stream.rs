@@ -1,7 +1,7 @@
 //! One stream of NATS, as a log asks for it: entries put behind the last one and no other, and read from a position on.
 //! Never decides what is put.
 
-use std::{collections::BTreeMap, error::Error as _, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use async_nats::{
     Client, HeaderMap, StatusCode, header,
@@ -326,13 +326,24 @@ async fn acknowledged(acknowledgement: PublishAckFuture) -> Result<u64, Refusal>
 fn refused(error: PublishError) -> Refusal {
     match error.kind() {
         PublishErrorKind::WrongLastSequence | PublishErrorKind::WrongLastMessageId => Refusal::Behind,
+        _ if is_behind(&error) => Refusal::Behind,
         _ => Refusal::Unknown(error.to_string()),
     }
 }
 
+/// Whether NATS refused something because the last position is another one, or will be in a moment: a leader that is
+/// still asking the others says it in a way that the client does not know.
+pub fn is_behind(error: &(dyn std::error::Error + 'static)) -> bool {
+    said(error).is_some_and(|said| WRONG_LAST.contains(&said.error_code().0))
+}
+
 fn is_missing(error: &InfoError) -> bool {
-    let said = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
-    said.is_some_and(|said| said.error_code() == ErrorCode::STREAM_NOT_FOUND)
+    said(error).is_some_and(|said| said.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+/// What NATS itself said, below what the client made of it.
+fn said<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a jetstream::Error> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {

@@ -37,7 +37,7 @@ const BLOCK_RECORDS: usize = 8_192;
 /// Entries that NATS puts all or none.
 const BATCH_ENTRIES: usize = 1_000;
 /// What is refused so often though nothing came in between is refused for good; and how long is waited in between.
-const TRIES: u32 = 4;
+const TRIES: u32 = 8;
 const SOON: Duration = Duration::from_millis(50);
 /// Topics that are asked about at a time.
 const ASKED: usize = 64;

@@ -19,6 +19,7 @@ use crate::{
 const END: &str = "# EOF\n";
 
 /// The pages that are always there.
+#[derive(Clone)]
 pub struct Pages {
     /// Of the broker.
     pub metrics: Arc<Metrics>,
@@ -35,6 +36,7 @@ impl Pages {
             "/healthz" => text(StatusCode::OK, "ok\n".into()),
             "/readyz" => match self.readiness.get() {
                 State::Ready => text(StatusCode::OK, "ready\n".into()),
+                State::Waiting => text(StatusCode::SERVICE_UNAVAILABLE, "waiting for the engine\n".into()),
                 State::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".into()),
                 State::Failed => text(StatusCode::SERVICE_UNAVAILABLE, "failed\n".into()),
             },

@@ -13,13 +13,13 @@ use panics::Panics;
 use refusals::Refusals;
 use trace::Trace;
 
-use super::routes::Routes;
+use super::front::Front;
 
-/// The layers around the routes.
-pub type Stack = Trace<Panics<Deadline<Refusals<Intake<Routes>>>>>;
+/// The layers around what leads to the routes.
+pub type Stack = Trace<Panics<Deadline<Refusals<Intake<Front>>>>>;
 
-/// Puts the layers around the routes, from the outside in. Tracing is outermost, as it tells of what the others
+/// Puts the layers around it, from the outside in. Tracing is outermost, as it tells of what the others
 /// answer.
-pub fn stack(routes: Routes) -> Stack {
-    Trace(Panics(Deadline(Refusals(Intake::new(routes)))))
+pub fn stack(front: Front) -> Stack {
+    Trace(Panics(Deadline(Refusals(Intake::new(front)))))
 }

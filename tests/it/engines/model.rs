@@ -56,9 +56,9 @@ struct Kept {
     purged: bool,
 }
 
-pub fn what_is_read_is_what_was_taken(make: impl AsyncFn() -> Subject) {
+pub fn what_is_read_is_what_was_taken(make: impl AsyncFn() -> Subject, cases: u32) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let config = ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let operations = proptest::collection::vec(operation(), 1..40);
     TestRunner::new(config)
         .run(&operations, |operations| {
