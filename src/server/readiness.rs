@@ -8,14 +8,8 @@ use std::sync::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 /// Names that a health check may ask for; empty is the whole process.
-pub const SERVICES: [&str; 6] = [
-    "",
-    "tilde.v1.Broker",
-    "tilde.v1.Topics",
-    "tilde.v1.Namespaces",
-    "tilde.v1.Subscriptions",
-    "tilde.v1.Operations",
-];
+pub const SERVICES: [&str; 6] =
+    ["", "tilde.v1.Broker", "tilde.v1.Topics", "tilde.v1.Namespaces", "tilde.v1.Subscriptions", "tilde.v1.Operations"];
 
 /// In which state the broker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -60,6 +60,8 @@ const ENTRY_IDS: Duration = Duration::from_secs(2);
 /// A broken connection is tried again after this, then after twice as long, and so on, up to the second.
 const RECONNECT: Duration = Duration::from_millis(50);
 const RECONNECT_MOST: Duration = Duration::from_secs(1);
+/// A server that says nothing is asked so often; after three times in vain another connection is made.
+const PING: Duration = Duration::from_secs(3);
 /// What could not be done when the engine was opened is tried again after this.
 const AGAIN: Duration = Duration::from_millis(500);
 /// What may stand beside the records of an entry.
@@ -222,7 +224,8 @@ impl JetStreamEngine {
 
 /// Connects as soon as a server can be reached, and again whenever none could be.
 async fn connect(config: &Config, reach: Arc<watch::Sender<bool>>) -> Result<Client> {
-    let mut options = ConnectOptions::new().name("tilde").retry_on_initial_connect().max_reconnects(None);
+    let mut options =
+        ConnectOptions::new().name("tilde").retry_on_initial_connect().max_reconnects(None).ping_interval(PING);
     options = options.reconnect_delay_callback(|attempts| (RECONNECT * attempts as u32).min(RECONNECT_MOST));
     // Whether JetStream answers too is found out by whoever asks it: see the office.
     options = options.event_callback(move |event| {

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Since the world began.
@@ -148,6 +148,12 @@ const CATCH_UP: Duration = Duration::from_millis(500);
 impl Book {
     pub fn write(&self, at: At, what: What) {
         self.pages().events.push(Event { at, what });
+    }
+
+    /// Writes down what happens now, on a clock that goes on while others write.
+    pub fn write_now(&self, began: Instant, what: What) {
+        let mut pages = self.pages();
+        pages.events.push(Event { at: began.elapsed(), what });
     }
 
     /// The number of another stream.

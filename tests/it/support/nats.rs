@@ -49,7 +49,8 @@ impl Nats {
     pub fn cluster() -> Self {
         let dir = tempfile::tempdir().unwrap();
         // Taken a moment later: nobody else on loopback is that fast.
-        let ports: Vec<u16> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()).collect();
+        let ports: Vec<u16> =
+            (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()).collect();
         let node = |at: usize| {
             let others = ports.iter().filter(|port| **port != ports[at]);
             let routes: Vec<_> = others.map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();

@@ -1,9 +1,9 @@
-//! A bad network between clients and a broker: passes bytes on until it is told to cut the connections, at any byte, or
-//! to go silent without closing them.
+//! A bad network between clients and a server: passes bytes on until it is told to cut the connections, at any byte, to
+//! go silent without closing them, or to let nobody in.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, Ordering},
+    atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
 use tokio::{
@@ -32,18 +32,22 @@ struct Line {
     hushes: watch::Sender<u64>,
     /// Bytes until the next cut.
     budget: AtomicI64,
+    /// New connections end at once.
+    is_down: AtomicBool,
 }
 
 impl Proxy {
-    /// Passes connections on to a broker's URL.
+    /// Passes connections on to a URL, whatever its scheme; it is reached by the same one.
     pub async fn to(url: &str) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url_here = format!("http://{}", listener.local_addr().unwrap());
+        let (scheme, target) = url.split_once("://").unwrap();
+        let url_here = format!("{scheme}://{}", listener.local_addr().unwrap());
         let line = Arc::new(Line {
-            target: url.trim_start_matches("http://").to_owned(),
+            target: target.to_owned(),
             cuts: watch::Sender::new(0),
             hushes: watch::Sender::new(0),
             budget: AtomicI64::new(i64::MAX),
+            is_down: AtomicBool::new(false),
         });
         let accepting = tokio::spawn(accept(listener, line.clone()));
         Proxy { url: url_here, line, accepting }
@@ -64,6 +68,11 @@ impl Proxy {
     /// Connections that there are say nothing any more, and are not closed. New ones are as any other.
     pub fn hush(&self) {
         self.line.hushes.send_modify(|hushes| *hushes += 1);
+    }
+
+    /// From now on no connection can be made, or it can again.
+    pub fn down(&self, is_down: bool) {
+        self.line.is_down.store(is_down, Ordering::SeqCst);
     }
 }
 
@@ -89,6 +98,9 @@ impl Line {
 
 async fn accept(listener: TcpListener, line: Arc<Line>) {
     while let Ok((client, _)) = listener.accept().await {
+        if line.is_down.load(Ordering::SeqCst) {
+            continue;
+        }
         let line = line.clone();
         // Subscribed here, so that a cut after the connection was made cuts it.
         let (mut cuts, hushes) = (line.cuts.subscribe(), line.hushes.subscribe());

@@ -1,0 +1,96 @@
+//! What goes wrong with brokers and servers under load: nothing that was answered is lost, nothing that was confirmed
+//! comes again, and the work goes on.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::{BROKERS, Cluster, load::Load};
+use crate::support::dice::rounds;
+
+/// Longer than a term of the office.
+const LONG: Duration = Duration::from_secs(12);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_is_asked_it_is_one_log_and_one_set_of_subscriptions() {
+    let cluster = Cluster::start().await;
+    let load = Load::begin(&cluster).await;
+    load.goes_on(600).await;
+    load.judge(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_broker_that_is_killed_is_replaced_by_another_one() {
+    let mut cluster = Cluster::start().await;
+    let load = Load::begin(&cluster).await;
+    for _ in 0..rounds(1, 5) {
+        load.goes_on(200).await;
+        let worker = cluster.worker().await;
+        load.storm(true);
+        cluster.replace(worker);
+        load.goes_on(200).await;
+        load.storm(false);
+    }
+    load.judge(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_is_killed_is_not_missed() {
+    let mut cluster = Cluster::start().await;
+    let load = Load::begin(&cluster).await;
+    for server in 0..rounds(2, 6) {
+        load.goes_on(200).await;
+        load.storm(true);
+        cluster.nats.kill(server % 3);
+        load.goes_on(200).await;
+        cluster.nats.restart(server % 3);
+        load.goes_on(200).await;
+        load.storm(false);
+    }
+    load.judge(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_broker_that_was_frozen_does_no_harm_when_it_wakes() {
+    let cluster = Cluster::start().await;
+    let load = Load::begin(&cluster).await;
+    load.goes_on(200).await;
+    let worker = cluster.worker().await;
+    load.storm(true);
+    cluster.brokers[worker].signal(Signal::STOP);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    cluster.brokers[worker].signal(Signal::CONT);
+    load.goes_on(200).await;
+    load.storm(false);
+    load.judge(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_broker_that_is_cut_off_from_nats_leaves_the_work_to_others() {
+    let cluster = Cluster::start().await;
+    let load = Load::begin(&cluster).await;
+    load.goes_on(200).await;
+    let worker = cluster.worker().await;
+    load.storm(true);
+    cluster.cut_off(worker, true);
+    tokio::time::sleep(LONG).await;
+    cluster.worker_other_than(worker).await;
+    cluster.cut_off(worker, false);
+    load.goes_on(200).await;
+    load.storm(false);
+    load.judge(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn brokers_are_restarted_one_after_the_other_and_no_client_hears_of_it() {
+    let mut cluster = Cluster::start().await;
+    let load = Load::begin(&cluster).await;
+    for at in 0..BROKERS {
+        load.goes_on(200).await;
+        load.storm(true);
+        cluster.renew(at);
+        load.goes_on(200).await;
+        load.storm(false);
+    }
+    load.judge(&cluster).await;
+}
