@@ -5,10 +5,12 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 
 use super::ledger::Death;
-use crate::model::{Message, Pattern, PatternSet, Records, Result, Stamp, Subscription, Topic};
+use crate::model::{Message, Pattern, PatternSet, Records, Result, Sequence, Stamp, Subscription, Topic};
 
 /// What the broker says of a dead letter begins so.
 pub const PREFIX: &str = "tilde-";
+/// Bytes that a dead letter may have beyond what a message may: for what is said of it.
+pub const BEYOND: usize = 8 << 10;
 /// Which subscription gave the message up.
 pub const SUBSCRIPTION: &str = "tilde-subscription";
 /// Where it was published.
@@ -53,8 +55,34 @@ pub fn write<'a>(message: Message<'a>, death: &Death, specification: &Subscripti
 
 /// The same for the same message of the same subscription, and within what an id may have.
 fn id(specification: &Subscription, death: &Death) -> String {
-    let name: String = specification.name.as_str().chars().take(50).collect();
-    format!("{name}/{}", death.sequence)
+    format!("{}/{}", short(specification.name.as_str()), death.sequence)
+}
+
+/// So much of a subscription's name as fits into an id, with a number behind it.
+fn short(name: &str) -> String {
+    name.chars().take(50).collect()
+}
+
+/// Which places a dead letter names: that of its message, and that of what was given up, which may have been a dead letter
+/// itself. None of a message that is no dead letter.
+pub fn names(message: &Message<'_>) -> Option<[Option<Sequence>; 2]> {
+    let said = |key: &str| message.attributes.get(key);
+    let (subscription, _, own) = (said(SUBSCRIPTION)?, said(TOPIC)?, said(SEQUENCE));
+    let own = own.and_then(|own| own.parse().ok()).map(Sequence);
+    let given_up = message.message_id.strip_prefix(&*short(subscription)).and_then(|rest| rest.strip_prefix('/'));
+    Some([own, given_up.and_then(|number| number.parse().ok()).map(Sequence)])
+}
+
+/// A dead letter that moves to another log, where what it names has these places. What did not come along it names no more:
+/// its number may be another message's there.
+pub fn moved<'a>(mut letter: Message<'a>, [own, given_up]: [Option<Sequence>; 2]) -> Message<'a> {
+    let id = given_up.and_then(|given_up| Some(format!("{}/{given_up}", short(letter.attributes.get(SUBSCRIPTION)?))));
+    letter.message_id = id.map(Cow::Owned).unwrap_or_default();
+    match own {
+        Some(own) => drop(letter.attributes.insert(SEQUENCE.into(), own.to_string().into())),
+        None => drop(letter.attributes.remove(SEQUENCE)),
+    }
+    letter
 }
 
 /// A dead letter's record as its message was: its topic and its own attributes. The sequence stays the dead letter's, by
@@ -81,7 +109,7 @@ mod tests {
     use super::*;
     use crate::{
         broker::subscription::ledger::Failure,
-        model::{NamespaceName, Payload, Sequence, SubscriptionName, Timestamp, limits},
+        model::{NamespaceName, Payload, SubscriptionName, Timestamp, limits},
     };
 
     #[test]
@@ -112,5 +140,13 @@ mod tests {
         let again = write(letter, &death, &specification).unwrap();
         assert_eq!((&*again.attributes[TOPIC], &*again.attributes[SEQUENCE]), ("jobs/a", "7"));
         assert_eq!(&*again.message_id, "work/9");
+
+        // In another log it names the places there, or none.
+        assert_eq!(names(&again), Some([Some(Sequence(7)), Some(Sequence(9))]));
+        let there = moved(again.clone(), [Some(Sequence(3)), Some(Sequence(4))]);
+        assert_eq!((&*there.attributes[SEQUENCE], &*there.message_id), ("3", "work/4"));
+        let alone = moved(again, [None, None]);
+        assert_eq!((alone.attributes.get(SEQUENCE), &*alone.message_id), (None, ""));
+        assert_eq!(names(&message), None);
     }
 }
