@@ -205,9 +205,13 @@ mod tests {
         Ok(pieces)
     }
 
+    /// As version 1 wrote it. Later versions must still read it.
+    const FIXTURE: &[u8] = b"tilde export 1\n\x0d\n\x06\n\x04team}\xf82\xe9\xcc\x0c\x12\x05\n\x03\n\x01t}h\xff_\xaf\x11\x12\n\n\x03\n\x01t\n\x03\n\x01t}#\xad\x1e_\x0c\x1a\x05\n\x03\n\x01t};\x02r\xe1\x09\x22\x02\x10\x07}\xaa\xbbE\x84\x0d*\x06\x08\x03\x10\x01\x18\x01}T\x8f'\x10";
+
     #[test]
     fn what_was_written_is_read() {
-        assert_eq!(read(&written(&pieces())).unwrap(), pieces());
+        assert_eq!(read(FIXTURE).unwrap(), pieces());
+        assert_eq!(written(&pieces()), FIXTURE);
     }
 
     #[test]

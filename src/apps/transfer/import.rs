@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,10 +20,12 @@ use super::{export::counted, file::Reader, target::STANDARD};
 use crate::{
     apps::{
         failure::Failure,
+        interrupt::Interrupt,
         output::{self, Format},
         progress::Progress,
         remote::{self, Remote},
     },
+    client::Fault,
     pb::v1::{self as pb, ImportRequest, ImportResponse, TransferEnd, piece::Piece},
 };
 
@@ -104,38 +106,40 @@ impl Args {
 
     /// Sends all pieces. Answers the namespace's name and what the broker said last.
     async fn send(&self, mut reader: Reader<Input>, count: &AtomicU64) -> anyhow::Result<(String, ImportResponse)> {
+        let mut interrupt = Interrupt::listen(1)?;
         let mut client = self.remote.transfer().await?;
         let (send, requests) = mpsc::channel(UNDER_WAY);
         let answer = client.import(ReceiverStream::new(requests)).await;
         let mut answers = answer.map_err(|status| self.remote.failure(status))?.into_inner();
         let (mut namespace, mut last) = (String::new(), ImportResponse::default());
-        let mut send = Some(send);
+        // Why no more pieces come, if there should be more; and where they go to.
+        let (mut cut, mut send) = (None, Some(send));
         loop {
             tokio::select! {
                 biased;
-                answer = answers.message() => match answer.map_err(|status| self.broken(status, &last))? {
-                    Some(answer) => {
+                answer = answers.message() => match answer {
+                    Ok(Some(answer)) => {
                         count.store(answer.messages, Ordering::Relaxed);
                         last = answer;
                     }
-                    None => break,
+                    Ok(None) => break,
+                    Err(status) => return Err(self.broken(status, cut, &last).into()),
                 },
-                Some(room) = room(send.clone()) => {
-                    let piece = match reader.piece() {
-                        Ok(piece) => piece,
-                        Err(error) if last.messages == 0 => return Err(error),
-                        Err(error) => return Err(self.cut_short(&error, &last)),
-                    };
-                    let Some(piece) = piece else {
-                        send = None;
-                        continue;
-                    };
-                    if let Piece::Namespace(settings) = &piece {
-                        namespace = self.namespace.clone().unwrap_or_else(|| settings.name.clone());
-                    }
-                    let piece = Some(pb::Piece { piece: Some(piece), crc32c: 0 });
-                    room.send(ImportRequest { piece, namespace: self.namespace.clone().unwrap_or_default() });
+                () = interrupt.wait(), if cut.is_none() => {
+                    (cut, send) = (Some(anyhow!("stopped before all was imported")), None);
                 }
+                Some(room) = room(send.clone()) => match reader.piece() {
+                    Ok(Some(piece)) => {
+                        if let Piece::Namespace(settings) = &piece {
+                            namespace = self.namespace.clone().unwrap_or_else(|| settings.name.clone());
+                        }
+                        let piece = Some(pb::Piece { piece: Some(piece), crc32c: 0 });
+                        room.send(ImportRequest { piece, namespace: self.namespace.clone().unwrap_or_default() });
+                    }
+                    Ok(None) => send = None,
+                    // The broker says how far it came.
+                    Err(error) => (cut, send) = (Some(error), None),
+                },
             }
         }
         match last.done {
@@ -145,16 +149,13 @@ impl Args {
     }
 
     /// The call failed. The broker says what follows, if it is the one that speaks.
-    fn broken(&self, status: Status, last: &ImportResponse) -> Failure {
-        let fault = crate::client::Fault::from(status);
-        let is_connection = fault.is_connection();
-        let failure = self.remote.failure(fault);
-        if is_connection { failure.hint(again(last)) } else { failure }
-    }
-
-    /// The file failed in the middle of it.
-    fn cut_short(&self, error: &anyhow::Error, last: &ImportResponse) -> anyhow::Error {
-        Failure::new(format!("{error:#}")).hint(again(last)).into()
+    fn broken(&self, status: Status, cut: Option<anyhow::Error>, last: &ImportResponse) -> Failure {
+        let fault = Fault::from(status);
+        match cut {
+            _ if fault.is_connection() => self.remote.failure(fault).hint(again(last)),
+            Some(cut) => Failure::told(format!("{cut:#}; the broker says: {fault}")),
+            None => self.remote.failure(fault),
+        }
     }
 
     fn print(&self, namespace: &str, answer: &ImportResponse) -> anyhow::Result<()> {

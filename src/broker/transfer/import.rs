@@ -27,6 +27,7 @@ pub struct Import {
     imported: Imported,
     // What of it came, also what was left out.
     came: Totals,
+    is_whole: bool,
     // What is scheduled waits until all is in.
     _hold: Hold,
 }
@@ -88,6 +89,7 @@ impl Broker {
             carried: Vec::new(),
             imported: Imported { created, ..Imported::default() },
             came: Totals::default(),
+            is_whole: false,
             _hold: hold,
         })
     }
@@ -190,7 +192,12 @@ impl Import {
             self.broker.settle_down(Carried { subscription, pause, progress }, &self.place).await?;
             self.imported.totals.subscriptions += 1;
         }
-        tracing::info!(namespace = %self.place.name, imported = ?self.imported, "the namespace was imported");
+        self.is_whole = true;
+        let Imported { totals, expired, .. } = self.imported;
+        tracing::info!(
+            namespace = %self.place.name, messages = totals.messages, scheduled = totals.scheduled, expired,
+            subscriptions = totals.subscriptions, "the namespace was imported"
+        );
         Ok(())
     }
 
@@ -285,6 +292,18 @@ impl Import {
         }
         let message = format!("somebody else publishes to namespace {}: stop that first", self.place.name);
         Err(not_empty(message))
+    }
+}
+
+impl Drop for Import {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            let Totals { messages, subscriptions, .. } = self.imported.totals;
+            tracing::warn!(
+                namespace = %self.place.name, messages, subscriptions,
+                "an import broke off: the namespace holds a part of what was to come"
+            );
+        }
     }
 }
 
