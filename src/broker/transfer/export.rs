@@ -48,6 +48,7 @@ impl Broker {
         }
         let served = self.served(namespace)?;
         let subscriptions = self.carried(namespace).await?;
+        served.place.log.hear_all().await?;
         let bounds = served.place.log.bounds();
         tracing::info!(%namespace, end = %bounds.end, subscriptions = subscriptions.len(), "the namespace is exported");
         Ok(Export {

@@ -69,6 +69,7 @@ impl Broker {
         let Some(hold) = Hold::take(&place) else {
             return Err(not_empty(format!("another import into namespace {name} is under way: wait for its end")));
         };
+        place.log.hear_all().await?;
         let bounds = place.log.bounds();
         if everything::is_there_any(&*place.log, bounds.first, bounds.end, self.shared.clock.now()).await? {
             return Err(not_empty(format!("namespace {name} holds messages; {}", make_room(&name))));

@@ -214,7 +214,9 @@ fn what_was_due_meanwhile_is_published_and_what_expired_is_left_out() {
     assert_eq!([&told["messages"], &told["scheduled"], &told["expired"]], [2, 1, 1]);
     let mut texts = Vec::new();
     while texts.len() < 3 {
-        texts.extend(pull(&to, "work", &["--ack"]).into_iter().map(|one| one["text"].clone()));
+        let pulled = pull(&to, "work", &["--ack"]);
+        assert!(!pulled.is_empty(), "nothing more comes behind {texts:?}");
+        texts.extend(pulled.into_iter().map(|one| one["text"].clone()));
     }
     assert_eq!(texts, ["stays", "came", "comes"]);
 }
