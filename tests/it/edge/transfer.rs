@@ -85,6 +85,31 @@ async fn whoever_publishes_while_a_namespace_moves_in_ends_that() {
 }
 
 #[tokio::test]
+async fn what_is_due_by_now_is_published_when_all_is_in() {
+    let edge = Edge::start().await;
+    let mut import = Importing::begin(&edge).await;
+    import.send(home()).await.unwrap();
+    let due = |sequence| {
+        let mut due = moved(&[sequence], "$scheduled/t");
+        due.messages[0].deliver_time = Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 });
+        Piece::Scheduled(due)
+    };
+    import.send(due(7)).await.unwrap();
+    // Time enough to publish it, which would be between what moves in.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(import.send(due(3)).await.unwrap().scheduled, 2);
+    let announced = TransferEnd { scheduled: 2, ..Default::default() };
+    assert!(import.send(Piece::End(announced)).await.unwrap().done);
+    let start = Some(pb::StartPosition { position: Some(pb::start_position::Position::Sequence(1)) });
+    let mut stream = edge.subscribe(SubscribeRequest { start, max_messages: 2, ..patterns(&["t"]) }).await;
+    let mut came = 0;
+    while let Some(response) = next(&mut stream).await.unwrap() {
+        came += response.messages.len();
+    }
+    assert_eq!(came, 2);
+}
+
+#[tokio::test]
 async fn what_breaks_off_makes_no_subscription() {
     let edge = Edge::start().await;
     let mut import = Importing::begin(&edge).await;
