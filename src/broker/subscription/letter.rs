@@ -63,26 +63,30 @@ fn short(name: &str) -> String {
     name.chars().take(50).collect()
 }
 
-/// Which places a dead letter names: that of its message, and that of what was given up, which may have been a dead letter
-/// itself. None of a message that is no dead letter.
-pub fn names(message: &Message<'_>) -> Option<[Option<Sequence>; 2]> {
+/// The places that a dead letter names: that of its message, and that of what was given up, which may have been a dead
+/// letter itself. None of any other message.
+pub fn names(message: &Message<'_>) -> [Option<Sequence>; 2] {
     let said = |key: &str| message.attributes.get(key);
-    let (subscription, _, own) = (said(SUBSCRIPTION)?, said(TOPIC)?, said(SEQUENCE));
-    let own = own.and_then(|own| own.parse().ok()).map(Sequence);
+    let (Some(subscription), Some(_)) = (said(SUBSCRIPTION), said(TOPIC)) else { return [None; 2] };
+    let own = said(SEQUENCE).and_then(|own| own.parse().ok());
     let given_up = message.message_id.strip_prefix(&*short(subscription)).and_then(|rest| rest.strip_prefix('/'));
-    Some([own, given_up.and_then(|number| number.parse().ok()).map(Sequence)])
+    [own, given_up.and_then(|number| number.parse().ok())].map(|number| number.map(Sequence))
 }
 
-/// A dead letter that moves to another log, where what it names has these places. What did not come along it names no more:
-/// its number may be another message's there.
-pub fn moved<'a>(mut letter: Message<'a>, [own, given_up]: [Option<Sequence>; 2]) -> Message<'a> {
-    let id = given_up.and_then(|given_up| Some(format!("{}/{given_up}", short(letter.attributes.get(SUBSCRIPTION)?))));
-    letter.message_id = id.map(Cow::Owned).unwrap_or_default();
+/// A message that moves to another log: if it is a dead letter, it names the places there. What did not come along it names
+/// no more, as its number may be another message's there.
+pub fn moved<'a>(mut message: Message<'a>, place: impl Fn(Sequence) -> Option<Sequence>) -> Message<'a> {
+    let [own, given_up] = names(&message).map(|old| old.map(&place));
     match own {
-        Some(own) => drop(letter.attributes.insert(SEQUENCE.into(), own.to_string().into())),
-        None => drop(letter.attributes.remove(SEQUENCE)),
+        None => {}
+        Some(Some(own)) => drop(message.attributes.insert(SEQUENCE.into(), own.to_string().into())),
+        Some(None) => drop(message.attributes.remove(SEQUENCE)),
     }
-    letter
+    if let Some(given_up) = given_up {
+        let id = |given_up| Some(format!("{}/{given_up}", short(message.attributes.get(SUBSCRIPTION)?)));
+        message.message_id = given_up.and_then(id).unwrap_or_default().into();
+    }
+    message
 }
 
 /// A dead letter's record as its message was: its topic and its own attributes. The sequence stays the dead letter's, by
@@ -142,11 +146,14 @@ mod tests {
         assert_eq!(&*again.message_id, "work/9");
 
         // In another log it names the places there, or none.
-        assert_eq!(names(&again), Some([Some(Sequence(7)), Some(Sequence(9))]));
-        let there = moved(again.clone(), [Some(Sequence(3)), Some(Sequence(4))]);
-        assert_eq!((&*there.attributes[SEQUENCE], &*there.message_id), ("3", "work/4"));
-        let alone = moved(again, [None, None]);
+        assert_eq!(names(&again), [Some(Sequence(7)), Some(Sequence(9))]);
+        let there = moved(again.clone(), |old| Some(Sequence(old.0 - 4)));
+        assert_eq!((&*there.attributes[SEQUENCE], &*there.message_id), ("3", "work/5"));
+        let alone = moved(again.clone(), |_| None);
         assert_eq!((alone.attributes.get(SEQUENCE), &*alone.message_id), (None, ""));
-        assert_eq!(names(&message), None);
+        // What is no dead letter stays as it is, and so does an id that somebody else has given.
+        assert_eq!(names(&message), [None; 2]);
+        let other = moved(Message { message_id: "mine/9".into(), ..again }, |_| None);
+        assert_eq!(&*other.message_id, "mine/9");
     }
 }

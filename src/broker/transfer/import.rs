@@ -122,17 +122,13 @@ impl Import {
             if self.has_expired(&message) {
                 continue;
             }
-            let message = match letter::names(&message) {
-                None => message,
-                Some(names) => {
-                    // What it names may be about to get its place.
-                    if names.iter().flatten().any(|name| draft.old.first().is_some_and(|first| first <= name)) {
-                        let full = mem::replace(&mut draft, self.draft());
-                        self.append(full).await?;
-                    }
-                    letter::moved(message, names.map(|name| self.places.of(name?)))
-                }
-            };
+            // What a dead letter names may be about to get its place.
+            if letter::names(&message).iter().flatten().any(|name| draft.old.first().is_some_and(|first| first <= name))
+            {
+                let full = mem::replace(&mut draft, self.draft());
+                self.append(full).await?;
+            }
+            let message = letter::moved(message, |old| self.places.of(old));
             self.push(&mut draft, sequence, &message)?;
         }
         self.append(draft).await
