@@ -20,7 +20,7 @@ use super::{
     forward::Forward,
     grpc::{
         ConsumeService, NamespacesService, OperationsService, PublishService, PublishStreamService, SubscribeService,
-        SubscriptionsService, TopicsService, TransferService,
+        SubscriptionsService, TopicsService, TransferService, transfer::PIECE_BYTES,
     },
     http::{Pages, problem},
     readiness::Readiness,
@@ -92,7 +92,7 @@ impl Routes {
             other(topics.max_decoding_message_size(REQUEST_BYTES)),
             other(namespaces.max_decoding_message_size(REQUEST_BYTES)),
             other(subscriptions.max_decoding_message_size(REQUEST_BYTES)),
-            other(transfer.max_decoding_message_size(REQUEST_BYTES)),
+            other(transfer.max_decoding_message_size(PIECE_BYTES)),
             other(operations.max_decoding_message_size(REQUEST_BYTES)),
             other(health),
         ]);

@@ -69,7 +69,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 impl Args {
-    async fn import(&self) -> anyhow::Result<()> {
+    async fn import(mut self) -> anyhow::Result<()> {
+        // A variable that is set to nothing says nothing.
+        self.namespace = self.namespace.filter(|name| !name.is_empty());
         let (reader, total) = self.open()?;
         let count = Arc::new(AtomicU64::new(0));
         let progress = Progress::show(count.clone(), total);

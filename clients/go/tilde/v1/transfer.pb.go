@@ -533,7 +533,7 @@ func (x *ExportRequest) GetNamespace() string {
 
 type ExportResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Piece         *Piece                 `protobuf:"bytes,1,opt,name=piece,proto3" json:"piece,omitempty"` // messages: at most 512 and 256 KiB, unless one alone is larger
+	Piece         *Piece                 `protobuf:"bytes,1,opt,name=piece,proto3" json:"piece,omitempty"` // messages: at most 512 and 256 KiB, unless one alone is larger; a subscription has up to 8 MiB
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -577,7 +577,7 @@ func (x *ExportResponse) GetPiece() *Piece {
 
 type ImportRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Piece         *Piece                 `protobuf:"bytes,1,opt,name=piece,proto3" json:"piece,omitempty"`
+	Piece         *Piece                 `protobuf:"bytes,1,opt,name=piece,proto3" json:"piece,omitempty"`         // at most 8 MiB
 	Namespace     string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"` // where to, said with the first piece; empty: the namespace has the name that it had
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

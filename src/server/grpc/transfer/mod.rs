@@ -14,7 +14,7 @@ use crate::{
         Broker,
         transfer::{Export, Import},
     },
-    model::{Error, NamespaceName, Reason, Result, limits},
+    model::{Error, NamespaceName, Reason, Result},
     pb::{
         server::transfer_server,
         v1::{self as pb, piece::Piece},
@@ -25,6 +25,9 @@ use crate::{
 /// Lets namespaces move out and in.
 #[derive(Clone)]
 pub struct TransferService(pub Arc<Broker>);
+
+/// One piece, encoded: a subscription with a thousand long patterns and a hundred thousand open messages.
+pub const PIECE_BYTES: usize = 8 << 20;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -79,7 +82,7 @@ impl Importing {
                 request = self.requests.message() => request,
                 refusal = self.broker.closed() => return Err(self.broken_off(refusal)),
             };
-            let request = request.map_err(|refused| status::restate(refused, limits::REQUEST_BYTES))?;
+            let request = request.map_err(|refused| status::restate(refused, PIECE_BYTES))?;
             match self.take(request).await {
                 Ok(true) => break,
                 Ok(false) => {}
