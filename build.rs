@@ -10,8 +10,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 use tonic_prost_build::FileDescriptorSet;
 
-const FILES: [&str; 4] =
-    ["tilde/v1/message.proto", "tilde/v1/broker.proto", "tilde/v1/subscriptions.proto", "tilde/v1/admin.proto"];
+const FILES: [&str; 5] = [
+    "tilde/v1/message.proto",
+    "tilde/v1/broker.proto",
+    "tilde/v1/subscriptions.proto",
+    "tilde/v1/admin.proto",
+    "tilde/v1/transfer.proto",
+];
 
 /// Served by hand: a service, and its methods.
 const BY_HAND: (&str, [&str; 3]) = ("Broker", ["PublishStream", "Subscribe", "Consume"]);

@@ -7,6 +7,7 @@ use tilde::apps::{
     bench, config, consume, failure,
     flags::{self, Flags},
     log, namespace, publish, serve, subscribe, subscription, topics,
+    transfer::{export, import},
 };
 
 // As fast as the others within noise, and the one that holds the least memory for idle connections.
@@ -30,6 +31,8 @@ enum Command {
     Subscription(subscription::Args),
     Topics(topics::Args),
     Namespace(namespace::Args),
+    Export(export::Args),
+    Import(import::Args),
     Config(config::Args),
     Log(log::Args),
     Bench(bench::Args),
@@ -59,6 +62,8 @@ fn main() -> ExitCode {
         Command::Subscription(args) => subscription::run(args),
         Command::Topics(args) => topics::run(args),
         Command::Namespace(args) => namespace::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Import(args) => import::run(args),
         Command::Config(args) => config::run(args),
         Command::Log(args) => log::run(args),
         Command::Bench(args) => bench::run(args),

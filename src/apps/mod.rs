@@ -13,6 +13,8 @@ pub mod subscription;
 pub mod namespace;
 pub mod topics;
 
+pub mod transfer;
+
 pub mod config;
 pub mod log;
 
@@ -30,5 +32,6 @@ pub mod message;
 pub mod number;
 pub mod output;
 pub mod pattern;
+pub mod progress;
 pub mod remote;
 pub mod start;

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use crate::client::{self, ANSWER_BYTES, Channel, Client, DEFAULT_URL, Fault};
 use crate::pb::v1::{
     broker_client::BrokerClient, namespaces_client::NamespacesClient, subscriptions_client::SubscriptionsClient,
-    topics_client::TopicsClient,
+    topics_client::TopicsClient, transfer_client::TransferClient,
 };
 
 /// Rows asked for in one page of a listing: as many as the contract allows.
@@ -60,6 +60,11 @@ impl Remote {
     pub async fn subscriptions(&self) -> Result<SubscriptionsClient<Channel>, Failure> {
         // A page of those with many patterns is large.
         Ok(SubscriptionsClient::new(self.connect().await?).max_decoding_message_size(ANSWER_BYTES))
+    }
+
+    /// Namespaces that move.
+    pub async fn transfer(&self) -> Result<TransferClient<Channel>, Failure> {
+        Ok(TransferClient::new(self.connect().await?).max_decoding_message_size(ANSWER_BYTES))
     }
 
     /// What to tell of a call that failed.

@@ -17,6 +17,7 @@ mod served;
 mod snapshot;
 pub mod subscription;
 pub mod topics;
+pub mod transfer;
 
 use std::{
     collections::HashMap,

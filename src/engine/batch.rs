@@ -110,6 +110,15 @@ impl Batch {
         Ok(())
     }
 
+    /// The same for a message that was published elsewhere and moves: its id was looked at there. It is kept with the
+    /// message, and nobody looks at it again or remembers it.
+    pub fn push_moved(&mut self, message: &Message, most: usize) -> Result<()> {
+        message.encode(most, &mut self.records)?;
+        self.expiring |= message.expire_time.is_some();
+        self.entries.push(Entry { end: self.records.len(), has_id: false, expected: None, number: 0 });
+        Ok(())
+    }
+
     /// Takes the records from the one at `at` on out of it, with all else that was asked for them.
     pub(super) fn split_off(&mut self, at: usize) -> Batch {
         let start = if at == 0 { 0 } else { self.entries[at - 1].end };

@@ -109,6 +109,11 @@ pub trait Log: Send + Sync + 'static {
     /// The live edge: what was committed last, in memory, and who is told of it.
     fn tail(&self) -> &Tail;
 
+    /// Ends when everything is committed here that any broker had answered by now. At once where there is no other broker.
+    fn hear_all(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// What is kept.
     fn bounds(&self) -> Bounds;
 

@@ -74,6 +74,7 @@ reasons! {
     SequenceConflict = "SEQUENCE_CONFLICT", Conflict, "The topic's last sequence is not the expected one.";
     EtagMismatch = "ETAG_MISMATCH", Conflict, "It was changed since it was read.";
     ProducerReplaced = "PRODUCER_REPLACED", Conflict, "Another stream of the same producer has taken over.";
+    NamespaceNotEmpty = "NAMESPACE_NOT_EMPTY", Precondition, "The namespace holds something, or others write to it, and what moves in needs it empty.";
     DurabilityUnavailable = "DURABILITY_UNAVAILABLE", Precondition, "The engine cannot give that durability.";
     PrecedingFailed = "PRECEDING_FAILED", Precondition, "An earlier message of the same producer was not taken.";
     SubscriptionPaused = "SUBSCRIPTION_PAUSED", Precondition, "The subscription delivers nothing until it is resumed.";
@@ -110,6 +111,12 @@ impl Error {
     /// A refusal with a sentence for a person: what happened, to what, what to do.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Error(Box::new(Parts { reason, message: message.into(), field: None, metadata: Vec::new(), retry_after: None }))
+    }
+
+    /// Says what follows from it.
+    pub fn so(mut self, what: impl fmt::Display) -> Self {
+        self.0.message = format!("{}; {what}", self.0.message);
+        self
     }
 
     /// Names the field of the request that is at fault, as a path: `requests[3].topic`.

@@ -90,7 +90,7 @@ impl Forward {
 /// What only the broker that works off the subscriptions can answer.
 fn is_work(service: &str, method: &str) -> bool {
     match service {
-        "tilde.v1.Subscriptions" | "tilde.v1.Namespaces" => true,
+        "tilde.v1.Subscriptions" | "tilde.v1.Namespaces" | "tilde.v1.Transfer" => true,
         "tilde.v1.Broker" => matches!(method, "Consume" | "Pull" | "Acknowledge"),
         _ => false,
     }

@@ -19,7 +19,7 @@ use super::{
     forward::Forward,
     grpc::{
         ConsumeService, NamespacesService, OperationsService, PublishService, PublishStreamService, SubscribeService,
-        SubscriptionsService, TopicsService,
+        SubscriptionsService, TopicsService, TransferService, transfer::PIECE_BYTES,
     },
     http::{Pages, problem},
 };
@@ -30,7 +30,7 @@ use crate::{
         self,
         server::{
             broker_server::BrokerServer, namespaces_server::NamespacesServer, operations_server::OperationsServer,
-            subscriptions_server::SubscriptionsServer, topics_server::TopicsServer,
+            subscriptions_server::SubscriptionsServer, topics_server::TopicsServer, transfer_server::TransferServer,
         },
     },
     shutdown::Shutdown,
@@ -78,12 +78,14 @@ impl Routes {
         let topics = TopicsServer::new(TopicsService(Arc::clone(&broker)));
         let namespaces = NamespacesServer::new(NamespacesService(Arc::clone(&broker)));
         let subscriptions = SubscriptionsServer::new(SubscriptionsService(Arc::clone(&broker)));
+        let transfer = TransferServer::new(TransferService(Arc::clone(&broker)));
         let operations = OperationsServer::new(operations);
         let health = HealthServer::new(HealthService::from_health_reporter(parts.pages.readiness.reporter()));
         let mut others = HashMap::from([
             other(topics.max_decoding_message_size(REQUEST_BYTES)),
             other(namespaces.max_decoding_message_size(REQUEST_BYTES)),
             other(subscriptions.max_decoding_message_size(REQUEST_BYTES)),
+            other(transfer.max_decoding_message_size(PIECE_BYTES)),
             other(operations.max_decoding_message_size(REQUEST_BYTES)),
             other(health),
         ]);

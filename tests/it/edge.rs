@@ -7,6 +7,7 @@ mod drain;
 mod operators;
 mod publish_stream;
 mod refusals;
+mod transfer;
 mod work;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

@@ -11,7 +11,6 @@ pub mod publish;
 pub mod replay;
 
 pub mod options;
-pub mod progress;
 pub mod report;
 pub mod usage;
 
@@ -33,6 +32,7 @@ use anyhow::Context;
 use tokio::runtime::{self, Runtime};
 use tonic::Status;
 
+use super::progress;
 use crate::client::Fault;
 use options::Target;
 

@@ -46,6 +46,11 @@ pub enum Found {
 impl Mark {
     /// Where nothing was published yet.
     pub const NONE: Mark = Mark { read: Sequence::ZERO, published: (Timestamp::EPOCH, Sequence::ZERO) };
+
+    /// Whether a message that lies in the log was not published yet.
+    pub fn leaves(&self, due: Due) -> bool {
+        due > self.published || due.1 >= self.read
+    }
 }
 
 impl Agenda {
@@ -142,7 +147,7 @@ impl Agenda {
 
     /// Whether a message that lies in the log waits.
     pub fn waits(&self, due: Due) -> bool {
-        due > self.mark.published || due.1 >= self.mark.read
+        self.mark.leaves(due)
     }
 }
 

@@ -5,6 +5,7 @@
 //! none: it is published once.
 
 mod agenda;
+mod moving;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use self::agenda::{Agenda, Due, Found, Mark};
+pub(super) use self::moving::{Hold, Waiting};
 use super::{
     Broker, Publish, Shared,
     router::{Call, Registration},
@@ -36,9 +38,9 @@ use crate::{
 };
 
 /// What is scheduled lies under this and its own topic.
-const PREFIX: &str = "$scheduled/";
+pub(super) const PREFIX: &str = "$scheduled/";
 /// Where the marks lie.
-const MARKS: &str = "$scheduled";
+pub(super) const MARKS: &str = "$scheduled";
 /// What is held of what waits, at some 40 bytes each.
 const HELD: usize = 1 << 18;
 /// Messages and bytes that are read and published at a time.
@@ -55,6 +57,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub struct Schedule {
     is_tended: AtomicBool,
+    /// Nothing is published, as a namespace moves in.
+    is_held: AtomicBool,
     /// None until the log was asked how far publishing has come.
     agenda: Mutex<Option<Agenda>>,
 }
@@ -122,7 +126,7 @@ impl Schedule {
     }
 
     /// From now on somebody publishes what is due.
-    fn tend(&self, shared: &Arc<Shared>, place: &Arc<Place>) {
+    pub(super) fn tend(&self, shared: &Arc<Shared>, place: &Arc<Place>) {
         if self.is_tended.load(Ordering::Relaxed) || self.is_tended.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -174,6 +178,10 @@ impl Task {
             if !self.shared.works() {
                 // Another broker goes on from its own marks.
                 *self.place.schedule.agenda.lock().expect(UNHARMED) = None;
+                sleep(AGAIN).await;
+                continue;
+            }
+            if self.place.schedule.is_held.load(Ordering::SeqCst) {
                 sleep(AGAIN).await;
                 continue;
             }

@@ -9,9 +9,6 @@ use crate::{
     model::{Durability, Message, Reason, Records, Result, Subscription},
 };
 
-/// Bytes that a dead letter may have beyond what a message may: for what is said of it.
-const BEYOND: usize = 8 << 10;
-
 impl Hub {
     /// Gives up what is to be given up. Answers whether all of it could be.
     pub(super) async fn bury_all(self: &Arc<Self>) -> bool {
@@ -63,7 +60,7 @@ impl Hub {
         // What is gone from the log cannot be kept.
         let Some(message) = record.as_ref().and_then(Message::decode) else { return Ok(()) };
         let mut batch = Batch::new(Durability::Synced.min(self.shared.engine.strongest()));
-        let most = self.shared.config.message_bytes + BEYOND;
+        let most = self.shared.config.message_bytes + letter::BEYOND;
         let dead = letter::write(message, death, specification)?;
         if batch.push(&dead, most, None).is_err() {
             // Its own attributes leave no room for what is said of it, and there is nothing else to leave out.

@@ -11,9 +11,12 @@ use super::{
     hub::{Hub, Pause},
     stored::Kept,
 };
-use crate::model::{
-    Error, NamespaceName, Position, Reason, Result, Sequence, Subscription, SubscriptionName, SubscriptionState,
-    SubscriptionStats, Timestamp, Topic,
+use crate::{
+    engine::Value,
+    model::{
+        Error, NamespaceName, Position, Reason, Result, Sequence, Subscription, SubscriptionName, SubscriptionState,
+        SubscriptionStats, Timestamp, Topic,
+    },
 };
 
 /// A subscription as others see it.
@@ -35,9 +38,9 @@ pub struct Described {
 pub type SubscriptionChange = Box<dyn FnOnce(&mut Subscription) -> Result<()> + Send>;
 
 /// Where the state keeps them: this, the namespace, `/` and the name.
-const SPECIFICATIONS: &str = "subscription/";
+pub(super) const SPECIFICATIONS: &str = "subscription/";
 /// And what each has settled, in the same way.
-const LEDGERS: &str = "ledger/";
+pub(super) const LEDGERS: &str = "ledger/";
 
 impl Broker {
     /// Creates a subscription. The same again is no error; with another specification it is SUBSCRIPTION_MISMATCH and
@@ -327,7 +330,7 @@ impl Broker {
         Ok(entry)
     }
 
-    async fn store_subscription(&self, kept: &Kept, expected: u64) -> Result<u64> {
+    pub(super) async fn store_subscription(&self, kept: &Kept, expected: u64) -> Result<u64> {
         let Subscription { namespace, name, .. } = &*kept.specification;
         let put = self.engine.state().put(&key(SPECIFICATIONS, namespace, name), kept.bytes(), expected).await?;
         put.ok_or_else(|| changed_meanwhile(name))
@@ -336,6 +339,17 @@ impl Broker {
     fn serve_subscription(&self, kept: Kept, version: u64, place: Arc<Place>) -> Result<Entry> {
         let Subscription { namespace, name, .. } = &*kept.specification;
         let ledger = self.engine.state().get(&key(LEDGERS, namespace, name))?;
+        self.serve_from(kept, version, place, ledger)
+    }
+
+    /// The same, with what it has settled.
+    pub(super) fn serve_from(
+        &self,
+        kept: Kept,
+        version: u64,
+        place: Arc<Place>,
+        ledger: Option<Value>,
+    ) -> Result<Entry> {
         let (shared, specification) = (self.shared.clone(), kept.specification.clone());
         let hub = Hub::open(shared, place, kept.id, kept.first, specification, kept.pause, ledger)?;
         let entry = Entry { kept, version, hub };
@@ -344,7 +358,7 @@ impl Broker {
     }
 
     /// Removes a key from the state, whatever its version.
-    async fn remove_key(&self, key: &str) -> Result<()> {
+    pub(super) async fn remove_key(&self, key: &str) -> Result<()> {
         while let Some(value) = self.engine.state().get(key)? {
             if self.engine.state().delete(key, value.version).await? {
                 break;
@@ -372,7 +386,7 @@ impl Broker {
 }
 
 /// A part of the state, for one subscription. A namespace's name holds no `/`.
-fn key(prefix: &str, namespace: &NamespaceName, name: &SubscriptionName) -> String {
+pub(super) fn key(prefix: &str, namespace: &NamespaceName, name: &SubscriptionName) -> String {
     format!("{prefix}{namespace}/{name}")
 }
 
@@ -390,7 +404,7 @@ fn check_start(before: &Subscription, asked: &Subscription) -> Result<()> {
     Err(Error::new(Reason::SubscriptionInvalid, message).field("subscription.start"))
 }
 
-fn changed_meanwhile(name: &SubscriptionName) -> Error {
+pub(super) fn changed_meanwhile(name: &SubscriptionName) -> Error {
     let message = format!("subscription {name} was changed since it was read: read it again, then decide anew");
     Error::new(Reason::EtagMismatch, message).field("etag")
 }

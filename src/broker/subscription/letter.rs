@@ -5,10 +5,12 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 
 use super::ledger::Death;
-use crate::model::{Message, Pattern, PatternSet, Records, Result, Stamp, Subscription, Topic};
+use crate::model::{Message, Pattern, PatternSet, Records, Result, Sequence, Stamp, Subscription, Topic};
 
 /// What the broker says of a dead letter begins so.
 pub const PREFIX: &str = "tilde-";
+/// Bytes that a dead letter may have beyond what a message may: for what is said of it.
+pub const BEYOND: usize = 8 << 10;
 /// Which subscription gave the message up.
 pub const SUBSCRIPTION: &str = "tilde-subscription";
 /// Where it was published.
@@ -53,8 +55,38 @@ pub fn write<'a>(message: Message<'a>, death: &Death, specification: &Subscripti
 
 /// The same for the same message of the same subscription, and within what an id may have.
 fn id(specification: &Subscription, death: &Death) -> String {
-    let name: String = specification.name.as_str().chars().take(50).collect();
-    format!("{name}/{}", death.sequence)
+    format!("{}/{}", short(specification.name.as_str()), death.sequence)
+}
+
+/// So much of a subscription's name as fits into an id, with a number behind it.
+fn short(name: &str) -> String {
+    name.chars().take(50).collect()
+}
+
+/// The places that a dead letter names: that of its message, and that of what was given up, which may have been a dead
+/// letter itself. None of any other message.
+pub fn names(message: &Message<'_>) -> [Option<Sequence>; 2] {
+    let said = |key: &str| message.attributes.get(key);
+    let (Some(subscription), Some(_)) = (said(SUBSCRIPTION), said(TOPIC)) else { return [None; 2] };
+    let own = said(SEQUENCE).and_then(|own| own.parse().ok());
+    let given_up = message.message_id.strip_prefix(&*short(subscription)).and_then(|rest| rest.strip_prefix('/'));
+    [own, given_up.and_then(|number| number.parse().ok())].map(|number| number.map(Sequence))
+}
+
+/// A message that moves to another log: if it is a dead letter, it names the places there. What did not come along it names
+/// no more, as its number may be another message's there.
+pub fn moved<'a>(mut message: Message<'a>, place: impl Fn(Sequence) -> Option<Sequence>) -> Message<'a> {
+    let [own, given_up] = names(&message).map(|old| old.map(&place));
+    match own {
+        None => {}
+        Some(Some(own)) => drop(message.attributes.insert(SEQUENCE.into(), own.to_string().into())),
+        Some(None) => drop(message.attributes.remove(SEQUENCE)),
+    }
+    if let Some(given_up) = given_up {
+        let id = |given_up| Some(format!("{}/{given_up}", short(message.attributes.get(SUBSCRIPTION)?)));
+        message.message_id = given_up.and_then(id).unwrap_or_default().into();
+    }
+    message
 }
 
 /// A dead letter's record as its message was: its topic and its own attributes. The sequence stays the dead letter's, by
@@ -81,7 +113,7 @@ mod tests {
     use super::*;
     use crate::{
         broker::subscription::ledger::Failure,
-        model::{NamespaceName, Payload, Sequence, SubscriptionName, Timestamp, limits},
+        model::{NamespaceName, Payload, SubscriptionName, Timestamp, limits},
     };
 
     #[test]
@@ -112,5 +144,16 @@ mod tests {
         let again = write(letter, &death, &specification).unwrap();
         assert_eq!((&*again.attributes[TOPIC], &*again.attributes[SEQUENCE]), ("jobs/a", "7"));
         assert_eq!(&*again.message_id, "work/9");
+
+        // In another log it names the places there, or none.
+        assert_eq!(names(&again), [Some(Sequence(7)), Some(Sequence(9))]);
+        let there = moved(again.clone(), |old| Some(Sequence(old.0 - 4)));
+        assert_eq!((&*there.attributes[SEQUENCE], &*there.message_id), ("3", "work/5"));
+        let alone = moved(again.clone(), |_| None);
+        assert_eq!((alone.attributes.get(SEQUENCE), &*alone.message_id), (None, ""));
+        // What is no dead letter stays as it is, and so does an id that somebody else has given.
+        assert_eq!(names(&message), [None; 2]);
+        let other = moved(Message { message_id: "mine/9".into(), ..again }, |_| None);
+        assert_eq!(&*other.message_id, "mine/9");
     }
 }

@@ -1,7 +1,7 @@
 //! Durable subscriptions: the broker remembers what was settled, and consumers come and go. In reading order: which there
 //! are and how they are changed (`catalog`, `entries` as they are found, `stored` as they lie in the state), one of them as it is served (`hub`, `locked`), what is handed out (`dispatch`), to whom
 //! (`session`, `window`, `rate`, and `work` for whoever takes it once), what is said of it (`settle`), what happens by
-//! itself (`upkeep`, `backlog`, `burial`, `idle`), where a message stands (`explain`), and who decides all of it (`ledger`).
+//! itself (`upkeep`, `backlog`, `burial`, `idle`), where a message stands (`explain`), how one moves to another broker (`moving`), and who decides all of it (`ledger`).
 
 mod backlog;
 mod burial;
@@ -12,8 +12,9 @@ mod explain;
 mod hub;
 mod idle;
 mod ledger;
-mod letter;
+pub(super) mod letter;
 mod locked;
+mod moving;
 mod rate;
 mod redrive;
 mod session;
@@ -27,6 +28,8 @@ pub use catalog::{Described, SubscriptionChange};
 pub use dispatch::Delivery;
 pub(super) use entries::Entries;
 pub use explain::{Explanation, Standing};
+pub use hub::Pause;
+pub use ledger::{Counts, Kind, OpenRun, Progress};
 pub use redrive::Redrive;
 pub use session::{Attach, Attached, Consumed, Session};
 pub use settle::Word;

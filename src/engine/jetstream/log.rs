@@ -415,6 +415,13 @@ impl Log for JetStreamLog {
         &self.tail
     }
 
+    fn hear_all(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let _writing = self.writing.lock().await;
+            self.catch_up().await
+        })
+    }
+
     fn bounds(&self) -> Bounds {
         Bounds {
             id: self.stream.id,

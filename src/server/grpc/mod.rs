@@ -16,6 +16,7 @@ pub mod publish_stream;
 pub mod subscribe;
 pub mod subscriptions;
 pub mod topics;
+pub mod transfer;
 pub mod work;
 
 pub use consume::ConsumeService;
@@ -26,3 +27,4 @@ pub use publish_stream::PublishStreamService;
 pub use subscribe::SubscribeService;
 pub use subscriptions::SubscriptionsService;
 pub use topics::TopicsService;
+pub use transfer::TransferService;

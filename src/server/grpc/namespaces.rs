@@ -23,10 +23,7 @@ impl namespaces_server::Namespaces for NamespacesService {
         request: Request<pb::CreateNamespaceRequest>,
     ) -> Result<Response<pb::CreateNamespaceResponse>, Status> {
         let wanted = request.into_inner().namespace.unwrap_or_default();
-        let mut namespace = Namespace::new(parse_name(&wanted.name, "namespace.name")?);
-        for setting in SETTINGS.iter().filter(|setting| (setting.is_given)(&wanted)) {
-            (setting.put)(&mut namespace, &wanted)?;
-        }
+        let namespace = parse(parse_name(&wanted.name, "namespace.name")?, &wanted)?;
         let (created, _) = self.0.create_namespace(namespace).await.map_err(called("namespace.name"))?;
         Ok(Response::new(pb::CreateNamespaceResponse { namespace: Some(answer(created)) }))
     }
@@ -164,6 +161,15 @@ fn parse_duration(
     }
 }
 
+/// In: a namespace of that name with all that the request gives.
+pub fn parse(name: NamespaceName, wanted: &pb::Namespace) -> Result<Namespace> {
+    let mut namespace = Namespace::new(name);
+    for setting in SETTINGS.iter().filter(|setting| (setting.is_given)(wanted)) {
+        (setting.put)(&mut namespace, wanted)?;
+    }
+    Ok(namespace)
+}
+
 /// What an update changes: the settings in the mask, or without one those that the request gives.
 fn parse_change(wanted: pb::Namespace, mask: Option<prost_types::FieldMask>) -> Result<Change> {
     let mask = mask.unwrap_or_default().paths;
@@ -208,6 +214,11 @@ fn called(name: &'static str) -> impl Fn(Error) -> Error {
 
 fn answer(versioned: Versioned) -> pb::Namespace {
     let Versioned { namespace, etag } = versioned;
+    pb::Namespace { etag, ..settings(&namespace) }
+}
+
+/// Out: all but the etag.
+pub fn settings(namespace: &Namespace) -> pb::Namespace {
     pb::Namespace {
         name: namespace.name.as_str().to_owned(),
         max_age: Some(convert::duration(namespace.max_age)),
@@ -218,7 +229,7 @@ fn answer(versioned: Versioned) -> pb::Namespace {
         max_bytes_per_second: namespace.max_bytes_per_second,
         max_streams: namespace.max_streams,
         max_subscriptions: namespace.max_subscriptions,
-        etag,
+        etag: String::new(),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a client may rely on beyond the first contract, so that it need not guess from versions.
-const FEATURES: [&str; 9] = [
+const FEATURES: [&str; 10] = [
     "atomic_batches",
     "deduplication",
     "deliver_time",
@@ -25,6 +25,7 @@ const FEATURES: [&str; 9] = [
     "publish_stream",
     "purge",
     "subscriptions",
+    "transfer",
 ];
 
 /// The longest that a drain may take: whoever asks for more has mistaken the unit.

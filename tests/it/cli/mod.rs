@@ -11,3 +11,4 @@ mod publish;
 mod serve;
 mod subscribe;
 mod subscription;
+mod transfer;

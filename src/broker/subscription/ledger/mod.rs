@@ -12,6 +12,7 @@ mod entry;
 mod keys;
 mod leases;
 mod letters;
+mod progress;
 mod reading;
 mod retry;
 mod skipped;
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 use self::{breaker::Breaker, entry::Entry, keys::Keys, leases::Leases, skipped::Skipped};
 pub use self::{
     entry::{Failure, Standing},
+    progress::{Kind, OpenRun, Progress},
     reading::Span,
 };
 use crate::model::{DeliveryOrder, Reason, RetryPolicy, Sequence, Verdict};

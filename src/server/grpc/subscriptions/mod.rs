@@ -1,6 +1,6 @@
 //! The `Subscriptions` service.
 
-mod settings;
+pub mod settings;
 
 use std::sync::Arc;
 

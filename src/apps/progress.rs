@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{task::AbortHandle, time};
 
-use super::report::rate;
+use super::bench::report::rate;
 
 /// How often the line is written anew.
 const PAUSE: Duration = Duration::from_millis(500);
