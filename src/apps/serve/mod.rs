@@ -21,7 +21,6 @@ use crate::{
         log::{self, LogEngine},
         memory::MemoryEngine,
     },
-    model::Reason,
     server,
     telemetry::Metrics,
 };
@@ -118,7 +117,7 @@ async fn open(
             Ok(broker) => return Ok((engine, broker)),
             Err(error) => error,
         };
-        if error.reason() != Reason::EngineUnreachable {
+        if error.retry_delay().is_none() {
             return Err(Failure::new(error.to_string()).into());
         }
         tracing::warn!(%error, "the broker cannot be opened yet");
