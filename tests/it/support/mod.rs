@@ -1,6 +1,7 @@
 //! Starts the real binary on a free port, and talks to it as a user does.
 
 pub mod dice;
+mod engine;
 pub mod nats;
 pub mod network;
 pub mod proxy;
@@ -173,7 +174,9 @@ impl Tilde {
     #[track_caller]
     pub fn start_as(directory: &Path, args: &[&str], change: impl FnOnce(Command) -> Command) -> Self {
         let log = directory.join("stderr");
-        let mut command = change(serve(directory, args));
+        let before = fs::metadata(&log).map_or(0, |log| log.len() as usize);
+        let args = engine::chosen(directory, args);
+        let mut command = change(serve(directory, &args.iter().map(String::as_str).collect::<Vec<_>>()));
         command.stderr(File::options().create(true).append(true).open(&log).unwrap());
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -184,6 +187,7 @@ impl Tilde {
             let _ = (child.kill(), child.wait());
             panic!("it did not start: {}", fs::read_to_string(&log).unwrap());
         };
+        engine::settle(directory, before);
         Tilde { url: url.to_owned(), ready, child: Some(child), directory: directory.to_owned(), _own: None, stdout }
     }
 
@@ -255,6 +259,9 @@ impl Drop for Tilde {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = (child.kill(), child.wait());
+        }
+        if self._own.is_some() {
+            engine::forget(&self.directory);
         }
     }
 }

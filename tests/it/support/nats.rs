@@ -36,13 +36,13 @@ impl Nats {
     /// One server with JetStream, which syncs as servers do by default: now and then.
     pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let nats = Nats::start_in(dir.path());
+        let nats = Nats::start_in(dir.path().to_owned());
         Nats { _dir: Some(dir), ..nats }
     }
 
     /// The same, with its data in a directory that is somebody else's.
-    pub fn start_in(dir: &Path) -> Self {
-        Nats { nodes: vec![Node::start(dir.to_owned(), String::new())], _dir: None }
+    pub fn start_in(dir: PathBuf) -> Self {
+        Nats { nodes: vec![Node::start(dir, String::new())], _dir: None }
     }
 
     /// A cluster of three. Clients are not told by one of them where the others are.
