@@ -42,7 +42,7 @@ macro_rules! engine_suite {
                 the_tail_and_the_log_tell_the_same, the_follower_hears_of_every_block;
             begin: the_last_so_many_are_counted_back, the_newest_of_each_topic_is_found, a_search_goes_through_everything_in_steps,
                 a_time_is_where_what_came_then_begins, a_filter_chooses_everywhere;
-            keep: a_purge_hides_what_was_there, purges_at_the_same_time_all_count, a_purge_before_a_time_spares_what_is_newer,
+            keep: odd_topics_are_topics, a_purge_hides_what_was_there, purges_at_the_same_time_all_count, a_purge_before_a_time_spares_what_is_newer,
                 a_purged_topic_has_no_last_sequence, topics_are_listed_in_pages, bounds_tell_what_is_kept,
                 retention_is_told_as_a_gap;
             state: it_changes_by_compare_and_set, it_is_listed_by_prefix, a_log_asked_for_twice_is_one,

@@ -8,7 +8,7 @@ use tilde::{
     model::{GapReason, Pattern, Sequence, limits},
 };
 
-use super::subject::{Subject, message, set, settings, texts};
+use super::subject::{Subject, message, set, settings, texts, with_id};
 
 pub async fn a_purge_hides_what_was_there(subject: Subject) {
     let log = subject.log().await;
@@ -135,4 +135,71 @@ pub async fn retention_is_told_as_a_gap(subject: Subject) {
         assert_eq!(page.gap, None);
     }
     assert!(page.messages > 0);
+}
+
+/// Whatever a topic is made of: it is told from all others, found by its name and by its beginnings, counted, and purged.
+pub async fn odd_topics_are_topics(subject: Subject) {
+    let log = subject.log().await;
+    let longest = [&"é🦀".repeat(170)[..], "1234"].concat();
+    let plain = "a".repeat(1_024);
+    assert_eq!(longest.len(), 1_024);
+    let odd = [
+        "a",
+        "a b",
+        " ",
+        "a.",
+        "a..b",
+        ".",
+        "*",
+        ">",
+        "a.*",
+        "a.>",
+        "a=2E",
+        "=",
+        "=7E",
+        "a/b",
+        "a//b",
+        "/",
+        "a.b",
+        "a/b.c",
+        "é",
+        "🦀",
+        "$",
+        "$odd/x",
+        "$JS.API.>",
+        "A",
+        "\\",
+        "\"",
+        "%7E",
+        "a-b",
+        "a_b",
+        &longest,
+        &plain,
+    ];
+    let messages: Vec<_> = odd.iter().map(|topic| message(topic, topic)).collect();
+    subject.take(&*log, &messages).await;
+    for topic in odd {
+        let exactly = subject.read_all(&*log, &[topic]).await;
+        assert_eq!(texts(&exactly), [topic], "by its name");
+        let beginning: String = topic.chars().take(2).collect();
+        let expected: Vec<_> = odd
+            .iter()
+            .filter(|other| other.starts_with(&beginning) && other.starts_with('$') == beginning.starts_with('$'))
+            .collect();
+        let pattern = format!("{beginning}~");
+        assert_eq!(
+            texts(&subject.read_all(&*log, &[&pattern]).await),
+            expected.into_iter().copied().collect::<Vec<_>>(),
+            "{pattern}"
+        );
+        let stats = log.topics(&Pattern::parse(topic).unwrap(), "", 10).await.unwrap();
+        assert_eq!(stats.iter().map(|topic| (&*topic.name, topic.messages)).collect::<Vec<_>>(), [(topic, 1)]);
+    }
+    let twice: Vec<_> = odd.iter().map(|topic| with_id(topic, "once", "id")).collect();
+    let first = subject.take(&*log, &twice).await;
+    assert_eq!(subject.take(&*log, &twice).await, first, "an id belongs to its topic");
+    for topic in odd {
+        assert_eq!(log.purge(&Pattern::parse(topic).unwrap(), None, false).await.unwrap(), 2, "{topic}");
+    }
+    assert!(subject.read_all(&*log, &["~", "$~"]).await.is_empty());
 }
