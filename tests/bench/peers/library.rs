@@ -1,7 +1,10 @@
 //! NATS with its stream store, published to through its own client for Rust, as a program that has no broker in front
 //! would do it. Never subscribes.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use async_nats::{
@@ -18,13 +21,16 @@ use super::{
     system::System,
 };
 
+/// A server that syncs each message by itself takes seconds for all that are outstanding.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Publishes over one connection, and says how fast.
 pub async fn publish(args: &Args, all: &options::Args) -> Result<String> {
     let nats = Nats::jetstream(all);
     nats.prepare()?;
     let topics: Vec<_> = args.topics(&nats).iter().map(|topic| Subject::from(topic.as_str())).collect();
     let client = async_nats::connect(&all.address).await?;
-    let context = ContextBuilder::new().max_ack_inflight(args.in_flight as usize).build(client);
+    let context = ContextBuilder::new().max_ack_inflight(args.in_flight as usize).timeout(PATIENCE).build(client);
     let (latencies, start) = (Gathered::default(), Instant::now());
     let mut payload = vec![b'x'; all.size()];
     let mut unanswered = Unanswered::new(args.in_flight, latencies.clone());
