@@ -4,9 +4,9 @@
 //!
 //! It speaks both protocols itself, since the client shares the machine with the server: commands are written into a
 //! buffer and answers are counted where they lie, which costs less than any client library does, and leaves the more to
-//! the server.
+//! the server. The one exception is `async-nats`, which is what others publish with.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Parser;
 
 /// What the kinds of work share, the two protocols, and the work.
@@ -20,12 +20,13 @@ mod peers {
 
     pub mod fanout;
     pub mod latency;
+    pub mod library;
     pub mod publish;
     pub mod replay;
 }
 
 use peers::{
-    fanout, latency,
+    fanout, latency, library,
     nats::Nats,
     options::{Args, Kind, Work},
     publish,
@@ -46,6 +47,10 @@ fn main() -> Result<()> {
         match args.system {
             Kind::NatsCore => work(Nats::core(&args), &args).await,
             Kind::Jetstream => work(Nats::jetstream(&args), &args).await,
+            Kind::AsyncNats => match &args.work {
+                Work::Publish(publish) => library::publish(publish, &args).await,
+                _ => bail!("async-nats does `publish` alone: `jetstream` does the rest"),
+            },
             Kind::RedisPubsub => work(Redis::pubsub(&args), &args).await,
             Kind::RedisStreams => work(Redis::streams(&args), &args).await,
         }

@@ -50,6 +50,8 @@ pub enum Kind {
     NatsCore,
     /// A stream on disk, with asynchronous publishes; push consumers without acks read it.
     Jetstream,
+    /// The same stream, published to through NATS' own client for Rust; it does `publish` alone.
+    AsyncNats,
     /// PUBLISH, SUBSCRIBE and PSUBSCRIBE, pipelined.
     RedisPubsub,
     /// XADD, pipelined; XREAD BLOCK reads it.

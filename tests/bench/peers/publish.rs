@@ -21,13 +21,23 @@ pub struct Args {
     streams: u64,
     /// Messages unanswered on each.
     #[arg(long, default_value_t = 1_024)]
-    in_flight: u64,
+    pub in_flight: u64,
+    /// Topics that take turns.
+    #[arg(long, default_value_t = 1)]
+    topics: u64,
+}
+
+impl Args {
+    /// The topics.
+    pub fn topics(&self, system: &impl System) -> Rc<[String]> {
+        (0..self.topics).map(|topic| system.topic(topic)).collect()
+    }
 }
 
 /// Publishes, and says how fast.
 pub async fn run(system: &impl System, args: &Args, all: &options::Args) -> Result<String> {
     system.prepare()?;
-    let topics: Rc<[String]> = [system.topic(0)].into();
+    let topics = args.topics(system);
     let (latencies, start) = (Gathered::default(), Instant::now());
     let mut publishing = JoinSet::new();
     for _ in 0..args.streams {
