@@ -98,6 +98,9 @@ pub struct Broker {
     changes: tokio::sync::Mutex<()>,
 }
 
+/// How long keeping what was settled may take when the grace time is over.
+const KEEPING: Duration = Duration::from_secs(5);
+
 /// What streams need of the broker.
 struct Shared {
     engine: Arc<dyn Engine>,
@@ -198,7 +201,8 @@ impl Broker {
             self.deserted().await;
         });
         let _ = ended.await;
-        self.keep_subscriptions().await;
+        // What cannot be kept now, as the engine cannot be reached, is handed out again.
+        let _ = timeout_at(deadline + KEEPING, self.keep_subscriptions()).await;
         if let Some(office) = &self.shared.office {
             // What is kept by now goes on elsewhere.
             office.leave().await;

@@ -64,6 +64,8 @@ const RECONNECT_MOST: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(3);
 /// What could not be done when the engine was opened is tried again after this.
 const AGAIN: Duration = Duration::from_millis(500);
+/// What is said to NATS at the end is said within this, or not at all.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// What may stand beside the records of an entry.
 const HEADERS: usize = 2 << 10;
 /// Bytes of an entry's records that are not to be exceeded, unless one record alone has more: what is found by halves is
@@ -343,8 +345,7 @@ impl Engine for JetStreamEngine {
                 log.end(refusal::closed()).await;
             }
             self.shared.stop.cancel();
-            // Whoever waits for NATS would wait in vain.
-            drop(self.client.flush().await);
+            drop(timeout(FAREWELL, self.client.flush()).await);
             Ok(())
         })
     }

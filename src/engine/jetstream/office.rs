@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, KvState, log::Shared, state, unreachable};
+use super::{Config, FAREWELL, KvState, log::Shared, state, unreachable};
 use crate::{
     engine::{BoxFuture, Holder, Office},
     model::Result,
@@ -234,8 +234,8 @@ impl Office for Candidacy {
             self.leaving.cancel();
             self.until.store(0, Ordering::SeqCst);
             self.tell(Holder::Nobody);
-            if was_mine && let Err(error) = self.store.delete(KEY).await {
-                tracing::debug!(%error, "the office is given away when its term is over");
+            if was_mine && !matches!(timeout(FAREWELL, self.store.delete(KEY)).await, Ok(Ok(()))) {
+                tracing::debug!("the office is given away when its term is over");
             }
         })
     }
