@@ -4,14 +4,17 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot};
+use tokio::{
+    sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -58,6 +61,9 @@ pub struct JetStreamLog {
     record_bytes: usize,
     writer: u64,
     known: Mutex<Known>,
+    // Another broker has asked for its turn to write, and another broker has written.
+    turn: AtomicBool,
+    written: Notify,
     // The first sequence that is kept, or would be, and the bytes of all.
     first: AtomicU64,
     bytes: AtomicU64,
@@ -109,6 +115,8 @@ impl JetStreamLog {
             record_bytes: shared.record_bytes,
             writer,
             known: Mutex::new(Known::new(ends.last, settings)),
+            turn: AtomicBool::new(false),
+            written: Notify::new(),
             first: AtomicU64::new(Sequence::FIRST.0),
             bytes: AtomicU64::new(ends.bytes),
             submissions: Mutex::new(Some(sender)),
@@ -124,7 +132,8 @@ impl JetStreamLog {
         let frame = Frame { writer, block: 0, strongest: shared.strongest, entry_bytes: shared.entry_bytes };
         let writer = Writer { log: log.clone(), waiting, frame, is_unsure: true };
         tokio::spawn(writer.run());
-        for task in [log.clone().follow().boxed(), log.clone().keep_looking().boxed()] {
+        let (follow, look, hear) = (log.clone().follow(), log.clone().keep_looking(), log.clone().hear_turns());
+        for task in [follow.boxed(), look.boxed(), hear.boxed()] {
             let stop = log.stop.clone();
             tokio::spawn(async move { stop.run_until_cancelled(task).await });
         }
@@ -172,6 +181,14 @@ impl JetStreamLog {
         self.known.lock().expect("nobody panics while holding what is known")
     }
 
+    /// Lets another broker write if one has asked for that, but waits no longer than `patience`. Who goes on at once is always
+    /// first: a block can only be put behind the last one by whoever has learned of it.
+    pub async fn give_way(&self, patience: Duration) {
+        if self.turn.swap(false, Ordering::Relaxed) {
+            drop(timeout(patience, self.written.notified()).await);
+        }
+    }
+
     /// The first sequence that is kept, or would be.
     pub fn first(&self) -> Sequence {
         Sequence(self.first.load(Ordering::Relaxed))
@@ -207,6 +224,9 @@ impl JetStreamLog {
                 continue;
             }
             known.learn(&entry, self.writer);
+            if entry.author.writer != self.writer {
+                self.written.notify_waiters();
+            }
             let bytes: usize = run.iter().map(|entry| entry.records.len()).sum();
             if run.last().is_some_and(|last| last.last().next() != entry.first || bytes >= PAGE_BYTES) {
                 self.commit(&std::mem::take(&mut run));
@@ -286,6 +306,28 @@ impl JetStreamLog {
         let places = self.places.lock().expect("nobody panics while holding it");
         let kept = entries.iter().take_while(|entry| places.author(entry.first) == Some(entry.author));
         kept.last().map_or(begin, |entry| entry.last().next())
+    }
+
+    /// Hears of the brokers that ask for their turn.
+    async fn hear_turns(self: Arc<Self>) {
+        loop {
+            match self.stream.turns().await {
+                Err(error) => tracing::debug!(namespace = %self.namespace, %error, "turns are not heard of"),
+                Ok(mut turns) => {
+                    while let Some(turn) = turns.next().await {
+                        if *turn.payload != self.writer.to_be_bytes() {
+                            self.turn.store(true, Ordering::Relaxed);
+                        }
+                    }
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Asks the others for a turn.
+    pub async fn ask_for_turn(&self) {
+        self.stream.ask_for_turn(self.writer).await;
     }
 
     /// Learns of what others put into the stream, as it comes.

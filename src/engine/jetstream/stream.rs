@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use async_nats::{
-    Client, HeaderMap, StatusCode, header,
+    Client, HeaderMap, StatusCode, Subscriber, header,
     jetstream::{
         self, Context, ContextBuilder, ErrorCode,
         context::{PublishAckFuture, PublishError, PublishErrorKind},
@@ -189,6 +189,17 @@ impl Stream {
             (_, Some(error)) => Err(unknown(&error.description)),
             (None, None) => Err(unknown(&"the answer makes no sense")),
         }
+    }
+
+    /// Tells the others that a broker cannot get its entries in. Nothing is kept of it.
+    pub async fn ask_for_turn(&self, writer: u64) {
+        let writer = Bytes::copy_from_slice(&writer.to_be_bytes());
+        drop(self.client.publish(subject::turn(&self.namespace), writer).await);
+    }
+
+    /// Hears what all brokers say so.
+    pub async fn turns(&self) -> Result<Subscriber> {
+        self.client.subscribe(subject::turn(&self.namespace)).await.map_err(unreachable)
     }
 
     async fn send(&self, entry: &Entry, headers: HeaderMap) -> Result<PublishAckFuture, Refusal> {

@@ -27,6 +27,11 @@ pub fn all(namespace: &NamespaceName) -> String {
     format!("{PREFIX}.{namespace}.>")
 }
 
+/// Where brokers that cannot get their entries in tell the others; no stream keeps it.
+pub fn turn(namespace: &NamespaceName) -> String {
+    format!("{PREFIX}-turn.{namespace}")
+}
+
 /// The subject of a topic.
 pub fn of_topic(namespace: &NamespaceName, topic: &str) -> String {
     let mut subject = String::with_capacity(PREFIX.len() + namespace.as_str().len() + topic.len() + 2);

@@ -39,6 +39,8 @@ const BATCH_ENTRIES: usize = 1_000;
 /// What is refused so often though nothing came in between is refused for good; and how long is waited in between.
 const TRIES: u32 = 8;
 const SOON: Duration = Duration::from_millis(50);
+/// How long another broker that has asked for its turn is waited for.
+const COURTESY: Duration = Duration::from_millis(100);
 /// Topics that are asked about at a time.
 const ASKED: usize = 64;
 
@@ -89,6 +91,7 @@ impl Writer {
                         }
                     }
                     self.write(appends).await;
+                    self.log.give_way(COURTESY).await;
                 }
             }
         }
@@ -165,6 +168,7 @@ impl Writer {
             }
             Err(refusal) => {
                 self.is_unsure = true;
+                log.ask_for_turn().await;
                 if let Refusal::Unknown(reason) = &refusal {
                     tracing::warn!(namespace = %log.namespace, reason, "a block was not taken: what NATS has is looked up");
                 }
