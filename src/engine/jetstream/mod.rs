@@ -29,7 +29,7 @@ use async_nats::{
     Client, ConnectOptions, Event,
     jetstream::{
         self, Context,
-        context::{CreateStreamErrorKind, GetStreamErrorKind},
+        context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind},
         stream::DiscardPolicy,
     },
 };
@@ -199,8 +199,19 @@ impl JetStreamEngine {
                         ..Default::default()
                     };
                     apply(&mut config, settings);
-                    match self.context.create_stream(config).await {
+                    let created = match self.context.create_stream(config.clone()).await {
+                        // Nobody has asked for this one, and without it there is no broker.
+                        Err(error) if is_full(&error) && *name == NamespaceName::default() => {
+                            tracing::warn!(
+                                "NATS has no room to set max_bytes of namespace {name} aside: they are not held to"
+                            );
+                            self.context.create_stream(jetstream::stream::Config { max_bytes: -1, ..config }).await
+                        }
+                        created => created,
+                    };
+                    match created {
                         Ok(_) => continue,
+                        Err(error) if is_full(&error) => return Err(full(name, settings)),
                         // Another broker has made it meanwhile.
                         Err(error) if matches!(error.kind(), CreateStreamErrorKind::JetStream(_)) => {
                             if self.context.get_stream(subject::stream(name)).await.is_ok() {
@@ -216,8 +227,13 @@ impl JetStreamEngine {
             let Some(id) = log_id(&config) else {
                 return Err(unusable(format_args!("the stream {} is there and was not made by Tilde", config.name)));
             };
-            if apply(&mut config, settings) {
-                self.context.update_stream(config).await.map_err(unreachable)?;
+            if apply(&mut config, settings)
+                && let Err(error) = self.context.update_stream(config).await
+            {
+                if !is_full(&error) {
+                    return Err(unreachable(error));
+                }
+                tracing::warn!("NATS has no room to set max_bytes of namespace {name} aside: they are not held to");
             }
             return Stream::open(self.client.clone(), name.clone(), id).await;
         }
@@ -349,6 +365,27 @@ impl Engine for JetStreamEngine {
             Ok(())
         })
     }
+}
+
+/// Whether NATS has no room to set aside what a stream may grow to.
+fn is_full(error: &CreateStreamError) -> bool {
+    let full = [jetstream::ErrorCode::STORAGE_RESOURCES_EXCEEDED, jetstream::ErrorCode::INSUFFICIENT_RESOURCES];
+    match error.kind() {
+        // A cluster says that no server is suited, and for each of them why.
+        CreateStreamErrorKind::JetStream(said) => {
+            full.contains(&said.error_code()) || said.to_string().contains("insufficient storage")
+        }
+        _ => false,
+    }
+}
+
+fn full(name: &NamespaceName, settings: LogSettings) -> Error {
+    let message = format!(
+        "NATS sets aside what a namespace may take and has no room for the {} bytes of {name}: give it a smaller max_bytes, \
+         or the servers a larger max_file_store",
+        settings.max_bytes
+    );
+    Error::new(Reason::StorageFull, message)
 }
 
 /// NATS cannot be asked just now.
