@@ -48,6 +48,7 @@ fn check(file: Option<PathBuf>) -> anyhow::Result<()> {
     let named = file.or_else(|| env::var_os(serve::CONFIG_VARIABLE).map(PathBuf::from));
     let Loaded { config, file, .. } = config::load(named.as_deref(), serve::variable, &[])?;
     config.check_exposure().map_err(Failure::new)?;
+    config.check_cluster().map_err(Failure::new)?;
     match file {
         Some(file) => output::line(format!("OK: {}", file.display()))?,
         None => output::line(format!("OK: there is no {} here, and what the environment says holds", config::FILE))?,

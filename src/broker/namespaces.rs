@@ -141,6 +141,12 @@ impl Broker {
         Ok(())
     }
 
+    /// Knows from now on what another broker had done to namespaces before.
+    pub async fn hear_of_namespaces(&self) -> Result<()> {
+        self.engine.state().catch_up().await?;
+        self.open_others().await
+    }
+
     /// Serves what another broker has made or changed since, and ends what it has deleted.
     pub(super) async fn open_others(&self) -> Result<()> {
         let _alone = self.changes.lock().await;

@@ -201,6 +201,28 @@ impl Config {
         within(self.worker_threads, 0, 1_024)
     }
 
+    /// Refuses what brokers over one cluster could not work with. The error says what is allowed.
+    pub fn check_cluster(&self) -> Result<(), String> {
+        let JetStream { replicas, address, .. } = &self.jetstream;
+        if self.engine != EngineKind::JetStream {
+            return Ok(());
+        }
+        if ![1, 3, 5].contains(replicas) {
+            return Err(format!("jetstream.replicas is {replicas}: 1, 3 and 5 are allowed"));
+        }
+        let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains(char::is_whitespace));
+        if !address.is_empty() && !port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
+            return Err(format!("jetstream.address is {address:?}: a host and a port are needed, as in 10.0.0.7:7126"));
+        }
+        if address.is_empty() && self.listen.0.ip().is_unspecified() {
+            return Err(format!(
+                "the other brokers cannot reach this one at {}: say where with jetstream.address, as in 10.0.0.7:7126",
+                self.listen
+            ));
+        }
+        Ok(())
+    }
+
     /// Refuses to be open by accident: as long as there are no credentials, whoever reaches the port may do
     /// everything.
     pub fn check_exposure(&self) -> Result<(), String> {

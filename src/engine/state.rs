@@ -14,6 +14,11 @@ pub trait State: Send + Sync {
     /// Sets a key if its version is still `expected` (zero: there is none), else answers None. Durable once answered.
     fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, expected: u64) -> BoxFuture<'a, Result<Option<u64>>>;
 
+    /// Waits until all is known here that others had changed before.
+    fn catch_up(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Removes a key if its version is still `expected`. Answers whether it was; durable once answered.
     fn delete<'a>(&'a self, key: &'a str, expected: u64) -> BoxFuture<'a, Result<bool>>;
 }

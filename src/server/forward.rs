@@ -3,12 +3,16 @@
 
 use std::{
     collections::HashMap,
+    future::Future,
+    pin::Pin,
     sync::{Arc, Mutex},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::Frame;
 use tokio::{sync::watch, time::timeout};
 use tonic::{
     Status,
@@ -26,6 +30,9 @@ use crate::{
 
 /// Says that a call was sent on already: nobody sends it on again.
 const FORWARDED: &str = "tilde-forwarded";
+/// The calls about namespaces, and the one that is a stream.
+const NAMESPACES: &str = "/tilde.v1.Namespaces/";
+const STREAM: &str = "/Consume";
 /// How long a connection to another broker may take.
 const CONNECT: Duration = Duration::from_secs(2);
 /// Where it is not known who must answer, it soon is: so long a call waits for that.
@@ -36,14 +43,15 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Sends calls on.
 #[derive(Clone)]
 pub struct Forward {
+    broker: Arc<Broker>,
     worker: watch::Receiver<Holder>,
     channels: Arc<Mutex<HashMap<String, Channel>>>,
 }
 
 impl Forward {
     /// Asks the broker where to; None if there is no other broker.
-    pub fn new(broker: &Broker) -> Option<Self> {
-        Some(Forward { worker: broker.worker()?, channels: Arc::default() })
+    pub fn new(broker: &Arc<Broker>) -> Option<Self> {
+        Some(Forward { broker: broker.clone(), worker: broker.worker()?, channels: Arc::default() })
     }
 
     /// Whether another broker must answer a call, or may have to.
@@ -69,8 +77,21 @@ impl Forward {
         let is_known = self.worker.wait_for(|holder| *holder != Holder::Nobody);
         let known = timeout(PATIENCE, is_known).await.ok().and_then(|known| Some(known.ok()?.clone()));
         let Some(Holder::Other(address)) = known else { return Err(nobody()) };
+        let path = request.uri().path().to_owned();
         let answered = async { self.channel(&address)?.ready_oneshot().await?.call(request).await };
-        answered.await.map_err(|error: tonic::transport::Error| unreachable(&address, &error))
+        let answered = answered.await.map_err(|error: tonic::transport::Error| unreachable(&address, &error))?;
+        if path.starts_with(NAMESPACES)
+            && let Err(error) = self.broker.hear_of_namespaces().await
+        {
+            tracing::debug!(%error, "what was done to a namespace is heard of later");
+        }
+        let broker = self.broker.clone();
+        // Calls end by themselves.
+        let closed: Closed = match path.ends_with(STREAM) {
+            true => Box::pin(async move { broker.closed().await }),
+            false => Box::pin(std::future::pending()),
+        };
+        Ok(answered.map(|body| Body::new(Passed { body, closed, address, has_ended: false })))
     }
 
     fn channel(&self, address: &str) -> Result<Channel, tonic::transport::Error> {
@@ -84,6 +105,37 @@ impl Forward {
         let channel = channel.keep_alive_timeout(CONNECT).connect_lazy();
         channels.insert(address.to_owned(), channel.clone());
         Ok(channel)
+    }
+}
+
+/// An answer that is passed on. If its sender is lost, or this broker stops, it ends with a status that says so.
+struct Passed {
+    body: Body,
+    closed: Closed,
+    address: String,
+    has_ended: bool,
+}
+
+type Closed = Pin<Box<dyn Future<Output = Error> + Send>>;
+
+impl http_body::Body for Passed {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        let last_word = match self.closed.as_mut().poll(cx) {
+            Poll::Ready(error) => error,
+            Poll::Pending => match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Err(error)) => unreachable(&self.address, &error),
+                frame => return Poll::Ready(frame),
+            },
+        };
+        self.has_ended = true;
+        let mut trailers = HeaderMap::new();
+        Poll::Ready(Some(Status::from(last_word).add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
     }
 }
 

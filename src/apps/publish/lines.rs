@@ -293,7 +293,10 @@ impl Tally {
         let rest = format!("{self}{others}; nothing after line {} was sent", self.sent);
         let failure = Failure::told(format!("{what}: {whose}{cause}\n{rest}"));
         match fault.fate {
-            Fate::Unknown => failure.hint(format!("`tilde topics show {}` tells what has arrived there", args.topic)),
+            Fate::Unknown => failure.hint(format!(
+                "`tilde subscribe {} --from earliest --end` shows which have arrived: a later one may have without those before",
+                args.topic
+            )),
             _ => failure,
         }
     }

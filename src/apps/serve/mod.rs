@@ -54,6 +54,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 pub fn run(args: Args) -> anyhow::Result<()> {
     let config = args.settings.load()?.config;
     config.check_exposure().map_err(Failure::new)?;
+    config.check_cluster().map_err(Failure::new)?;
     start_log(&config);
     warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let mut builder = runtime::Builder::new_multi_thread();
@@ -196,7 +197,11 @@ fn ready(config: &Config, address: SocketAddr) -> String {
     let data = match config.engine {
         EngineKind::Embedded => config.data.display().to_string(),
         EngineKind::Memory => "memory, until it stops".into(),
-        EngineKind::JetStream => format!("JetStream at {}", config.jetstream.urls),
+        EngineKind::JetStream => {
+            let urls: Vec<_> =
+                config.jetstream.urls.split(',').map(|url| jetstream::without_password(url.trim())).collect();
+            format!("JetStream at {}", urls.join(","))
+        }
     };
     format!("tilde is listening on http://{address}, data in {data}")
 }

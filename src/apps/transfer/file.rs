@@ -92,7 +92,7 @@ impl<R: Read> Reader<R> {
             };
         };
         if self.ended {
-            return Err(self.damaged("something follows where it should end"));
+            return Err(self.damaged("something behind its end"));
         }
         if !(CHECKSUM..=MOST).contains(&length) {
             return Err(self.damaged("a length that no piece has"));
@@ -241,7 +241,7 @@ mod tests {
         less.remove(2);
         assert!(read(&written(&less)).unwrap_err().contains("an end that counted more"));
         let more = [pieces(), pieces()].concat();
-        assert!(read(&written(&more)).unwrap_err().contains("something follows"));
+        assert!(read(&written(&more)).unwrap_err().contains("something behind"));
         assert!(read(b"").unwrap_err().starts_with("it is no export"));
     }
 }

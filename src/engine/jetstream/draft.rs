@@ -79,7 +79,9 @@ pub struct Frame {
 
 impl Draft {
     /// Gives batches their places behind what is known. What lies before `first` is not kept any more.
-    pub fn new(appends: Vec<Append>, known: &Known, first: Sequence, marks: &PurgeMarks, frame: Frame) -> Self {
+    pub fn new(mut appends: Vec<Append>, known: &Known, first: Sequence, marks: &PurgeMarks, frame: Frame) -> Self {
+        // Whatever was asked for, it is kept as everything is.
+        appends.iter_mut().for_each(|append| append.batch.durability = frame.strongest);
         let time = known.time;
         let place = placing::Known {
             next: known.next,

@@ -26,7 +26,7 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectOptions, Event,
+    Client, ConnectOptions, Event, ServerAddr,
     jetstream::{
         self, Context,
         context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind},
@@ -62,6 +62,8 @@ const RECONNECT: Duration = Duration::from_millis(50);
 const RECONNECT_MOST: Duration = Duration::from_secs(1);
 /// A server that says nothing is asked so often; after three times in vain another connection is made.
 const PING: Duration = Duration::from_secs(3);
+/// How long a connection may take until its lack is told.
+const CONNECTING: Duration = Duration::from_secs(3);
 /// What could not be done when the engine was opened is tried again after this.
 const AGAIN: Duration = Duration::from_millis(500);
 /// What is said to NATS at the end is said within this, or not at all.
@@ -118,10 +120,14 @@ impl JetStreamEngine {
     pub async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let reach = Arc::new(watch::Sender::new(false));
         let client = connect(&config, reach.clone()).await?;
+        let mut told = None;
         loop {
             match Self::over(client.clone(), config.clone(), clock.clone(), reach.clone()).await {
                 Err(error) if error.reason() == Reason::EngineUnreachable => {
-                    tracing::warn!(%error, "JetStream cannot be used yet");
+                    if told.as_ref() != Some(&error) {
+                        tracing::warn!(%error, "JetStream cannot be used yet: trying again");
+                        told = Some(error);
+                    }
                     sleep(AGAIN).await;
                 }
                 opened => return opened,
@@ -135,11 +141,14 @@ impl JetStreamEngine {
         clock: Arc<dyn Clock>,
         reach: Arc<watch::Sender<bool>>,
     ) -> Result<Self> {
-        client.flush().await.map_err(unreachable)?;
+        if !matches!(timeout(CONNECTING, client.flush()).await, Ok(Ok(()))) {
+            let urls: Vec<_> = config.urls.iter().map(|url| without_password(url)).collect();
+            return Err(unreachable(format_args!("no server lets this broker in at {}", urls.join(", "))));
+        }
         let context = jetstream::new(client.clone());
         // A cluster without a leader says nothing at all. What is asked of one that has just begun is soon asked again.
-        let answer = timeout(AGAIN, context.query_account()).await.map_err(unreachable)?;
-        answer.map_err(unreachable)?;
+        let answer = timeout(AGAIN, context.query_account()).await.ok().and_then(Result::ok);
+        answer.ok_or_else(|| unreachable("JetStream is not enabled there, or its cluster has no leader"))?;
         // Whoever is given up half-way leaves nobody behind.
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
@@ -198,7 +207,7 @@ impl JetStreamEngine {
                         metadata: [(LOG_ID.to_owned(), id)].into(),
                         ..Default::default()
                     };
-                    apply(&mut config, settings);
+                    apply(&mut config, settings, self.config.replicas);
                     let created = match self.context.create_stream(config.clone()).await {
                         // Nobody has asked for this one, and without it there is no broker.
                         Err(error) if is_full(&error) && *name == NamespaceName::default() => {
@@ -227,9 +236,13 @@ impl JetStreamEngine {
             let Some(id) = log_id(&config) else {
                 return Err(unusable(format_args!("the stream {} is there and was not made by Tilde", config.name)));
             };
-            if apply(&mut config, settings)
+            let replicas = config.num_replicas;
+            if apply(&mut config, settings, self.config.replicas)
                 && let Err(error) = self.context.update_stream(config).await
             {
+                if replicas < self.config.replicas {
+                    return Err(too_few(&subject::stream(name), replicas, self.config.replicas, error));
+                }
                 if !is_full(&error) {
                     return Err(unreachable(error));
                 }
@@ -259,14 +272,30 @@ async fn connect(config: &Config, reach: Arc<watch::Sender<bool>>) -> Result<Cli
     if let Some(file) = &config.root_certificates {
         options = options.add_root_certificates(file.clone());
     }
-    options.connect(&config.urls).await.map_err(unusable)
+    // All servers of a cluster know the same users.
+    let servers: Result<Vec<ServerAddr>, _> = config.urls.iter().map(|url| url.parse()).collect();
+    let servers = servers.map_err(unusable)?;
+    let user = servers.iter().find_map(|server| Some((server.username()?.to_owned(), server.password()?.to_owned())));
+    if let Some((user, password)) = user {
+        options = options.user_and_password(user, password);
+    }
+    options.connect(servers).await.map_err(unusable)
 }
 
-/// What a namespace wishes. Answers whether that is a change.
-fn apply(config: &mut jetstream::stream::Config, settings: LogSettings) -> bool {
+/// A URL as it may be told.
+pub fn without_password(url: &str) -> String {
+    match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
+        Some((scheme, server)) => format!("{scheme}://{server}"),
+        None => url.to_owned(),
+    }
+}
+
+/// What a namespace wishes, and how many servers are to keep each message at least. Answers whether that is a change.
+fn apply(config: &mut jetstream::stream::Config, settings: LogSettings, replicas: usize) -> bool {
     let bytes = i64::try_from(settings.max_bytes).unwrap_or(i64::MAX);
-    let is_change = (config.max_age, config.max_bytes) != (settings.max_age, bytes);
-    (config.max_age, config.max_bytes) = (settings.max_age, bytes);
+    let wished = (settings.max_age, bytes, config.num_replicas.max(replicas));
+    let is_change = (config.max_age, config.max_bytes, config.num_replicas) != wished;
+    (config.max_age, config.max_bytes, config.num_replicas) = wished;
     is_change
 }
 
@@ -386,6 +415,13 @@ fn full(name: &NamespaceName, settings: LogSettings) -> Error {
         settings.max_bytes
     );
     Error::new(Reason::StorageFull, message)
+}
+
+/// An answer would promise more than is there.
+fn too_few(stream: &str, replicas: usize, wished: usize, error: impl Display) -> Error {
+    unusable(format_args!(
+        "the stream {stream} was made with jetstream.replicas = {replicas}, and NATS does not give it {wished}: {error}"
+    ))
 }
 
 /// NATS cannot be asked just now.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Config, FAREWELL, KvState, log::Shared, state, unreachable};
 use crate::{
-    engine::{BoxFuture, Holder, Office},
+    engine::{BoxFuture, Holder, Office, State as _},
     model::Result,
 };
 

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{escape, stream::is_behind, unreachable};
+use super::{escape, stream::is_behind, too_few, unreachable};
 use crate::{
     engine::{BoxFuture, State, Value},
     model::Result,
@@ -115,15 +115,6 @@ impl KvState {
         lock(&self.values)
     }
 
-    /// Waits until everything is known here that was kept before.
-    pub async fn catch_up(&self) -> Result<()> {
-        let last = self.store.stream.get_info().await.map_err(unreachable)?.state.last_sequence;
-        while self.values().seen < last {
-            tokio::time::sleep(SOON).await;
-        }
-        Ok(())
-    }
-
     /// Learns now what NATS has of a key: what was refused is newer than what is known here.
     async fn refresh(&self, key: &str) -> Result<()> {
         match newest(&self.store, &escaped(key)).await? {
@@ -136,15 +127,23 @@ impl KvState {
 
 /// Opens a bucket, or makes it.
 pub async fn bucket(context: &Context, config: jetstream::kv::Config) -> Result<Store> {
-    let name = config.bucket.clone();
-    match context.get_key_value(&name).await {
-        Ok(store) => Ok(store),
-        // Another broker may make it at the same time.
+    let (name, replicas) = (config.bucket.clone(), config.num_replicas);
+    let store = match context.get_key_value(&name).await {
+        Ok(store) => store,
         Err(_) => match context.create_key_value(config).await {
-            Ok(store) => Ok(store),
-            Err(_) => context.get_key_value(&name).await.map_err(unreachable),
+            Ok(store) => store,
+            // Another broker may make it at the same time.
+            Err(error) => context.get_key_value(&name).await.map_err(|_| unreachable(error))?,
         },
+    };
+    let mut stream = store.stream.cached_info().config.clone();
+    let kept = stream.num_replicas;
+    if kept < replicas {
+        stream.num_replicas = replicas;
+        let raised = context.update_stream(&stream).await;
+        raised.map_err(|error| too_few(&stream.name, kept, replicas, error))?;
     }
+    Ok(store)
 }
 
 /// A value and its version, as the leader knows them: a replica may be behind.
@@ -211,6 +210,16 @@ impl State for KvState {
                 None => self.refresh(key).await?,
             }
             Ok(put)
+        })
+    }
+
+    fn catch_up(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async {
+            let last = self.store.stream.get_info().await.map_err(unreachable)?.state.last_sequence;
+            while self.values().seen < last {
+                tokio::time::sleep(SOON).await;
+            }
+            Ok(())
         })
     }
 

@@ -123,7 +123,7 @@ impl Stream {
     /// Holds it to other settings from now on.
     pub async fn configure(&self, settings: LogSettings) -> Result<()> {
         let mut config = self.handle.get_info().await.map_err(unreachable)?.config;
-        if apply(&mut config, settings) {
+        if apply(&mut config, settings, 1) {
             self.context.update_stream(config).await.map_err(unreachable)?;
         }
         Ok(())

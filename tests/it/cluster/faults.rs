@@ -16,6 +16,8 @@ async fn whoever_is_asked_it_is_one_log_and_one_set_of_subscriptions() {
     let cluster = Cluster::start().await;
     let load = Load::begin(&cluster).await;
     load.goes_on(600).await;
+    // Each of three servers has it, whatever was asked for.
+    assert!(cluster.brokers[0].run(&["publish", "other", "x"]).text().contains("replicated"));
     load.judge(&cluster).await;
 }
 
