@@ -96,3 +96,30 @@ async fn brokers_are_restarted_one_after_the_other_and_no_client_hears_of_it() {
     }
     load.judge(&cluster).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_fault_after_the_other() {
+    let mut cluster = Cluster::start().await;
+    let load = Load::begin(&cluster).await;
+    load.goes_on(200).await;
+    load.storm(true);
+    let worker = cluster.worker().await;
+    cluster.replace(worker);
+    load.goes_on(200).await;
+    cluster.nats.kill(0);
+    load.goes_on(200).await;
+    cluster.nats.restart(0);
+    let worker = cluster.worker().await;
+    cluster.brokers[worker].signal(Signal::STOP);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    cluster.brokers[worker].signal(Signal::CONT);
+    load.goes_on(200).await;
+    let worker = cluster.worker().await;
+    cluster.cut_off(worker, true);
+    tokio::time::sleep(LONG).await;
+    cluster.worker_other_than(worker).await;
+    cluster.cut_off(worker, false);
+    load.goes_on(200).await;
+    load.storm(false);
+    load.judge(&cluster).await;
+}
