@@ -12,12 +12,11 @@ use tempfile::TempDir;
 use tilde::client::Client;
 use tokio::time::timeout;
 
-use crate::support::{Tilde, nats::Nats, proxy::Proxy};
+use crate::support::{Tilde, engine::WORKS, nats::Nats, proxy::Proxy};
 
 /// Nothing that is waited for takes longer, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 const BROKERS: usize = 3;
-const SAYS_THAT_IT_WORKS: &str = "this broker works off the subscriptions from now on";
 
 /// Brokers over one cluster; each reaches it through a network of its own.
 struct Cluster {
@@ -70,7 +69,7 @@ impl Cluster {
         let works = |broker: &Tilde| {
             let log = broker.logged();
             let last = log.lines().rfind(|line| line.contains("this broker") && line.contains("the subscriptions"));
-            last.is_some_and(|line| line.contains(SAYS_THAT_IT_WORKS))
+            last.is_some_and(|line| line.contains(WORKS))
         };
         soon("a worker", async {
             loop {

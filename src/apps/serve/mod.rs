@@ -118,7 +118,8 @@ async fn open(
             Ok(broker) => return Ok((engine, broker)),
             Err(error) => error,
         };
-        if error.retry_delay().is_none() {
+        // What the machine itself could not do is told at once.
+        if engine.reach().is_none() || error.retry_delay().is_none() {
             return Err(Failure::new(error.to_string()).into());
         }
         tracing::warn!(%error, "the broker cannot be opened yet");
@@ -150,7 +151,7 @@ async fn open_engine(config: &Config, local: SocketAddr, clock: &Arc<dyn Clock>)
 fn cluster(config: &Config, local: SocketAddr) -> jetstream::Config {
     let named = |path: &PathBuf| Some(path.clone()).filter(|path| !path.as_os_str().is_empty());
     jetstream::Config {
-        urls: config.jetstream.urls.split(',').map(|url| url.trim().to_owned()).collect(),
+        urls: nats_urls(config),
         credentials: named(&config.jetstream.credentials),
         root_certificates: named(&config.jetstream.root_certificates),
         replicas: config.jetstream.replicas,
@@ -161,6 +162,10 @@ fn cluster(config: &Config, local: SocketAddr) -> jetstream::Config {
         },
         tail_bytes: config.storage.tail_bytes.bytes(),
     }
+}
+
+fn nats_urls(config: &Config) -> Vec<String> {
+    config.jetstream.urls.split(',').map(|url| url.trim().to_owned()).collect()
 }
 
 /// What the embedded engine is told.
@@ -197,11 +202,7 @@ fn ready(config: &Config, address: SocketAddr) -> String {
     let data = match config.engine {
         EngineKind::Embedded => config.data.display().to_string(),
         EngineKind::Memory => "memory, until it stops".into(),
-        EngineKind::JetStream => {
-            let urls: Vec<_> =
-                config.jetstream.urls.split(',').map(|url| jetstream::without_password(url.trim())).collect();
-            format!("JetStream at {}", urls.join(","))
-        }
+        EngineKind::JetStream => format!("JetStream at {}", jetstream::told(&nats_urls(config))),
     };
     format!("tilde is listening on http://{address}, data in {data}")
 }

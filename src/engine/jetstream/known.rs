@@ -50,6 +50,11 @@ pub struct Newest {
 }
 
 impl Known {
+    /// Everything up to a position was looked at.
+    pub fn passed(&mut self, position: u64) {
+        self.position = self.position.max(position);
+    }
+
     /// Of a stream of which only the last position is known.
     pub fn new(position: u64, settings: LogSettings) -> Self {
         Known {

@@ -1,36 +1,36 @@
-//! One namespace's messages in a stream of NATS: what was learned of it, its live edge, and who asks what. Writing is
-//! the writer's (`writer`), finding old entries the finder's (`finder`).
+//! One namespace's messages in a stream of NATS: what is known of it, its live edge, and who asks what. Writing is the
+//! writer's (`writer`), learning what others have written the follower's (`follower`), finding old entries the finder's
+//! (`finder`).
 
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use tokio::{
     sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Entry,
     draft::{Append, Frame},
     finder::Places,
     known::Known,
     state::KvState,
     stream::{Ends, Stream},
+    turns::Turns,
     writer::{Submission, Writer},
 };
 use crate::{
     clock::Clock,
     engine::{
-        Batch, Block, Bounds, BoxFuture, Log, LogSettings, LookBack, Outcomes, Page, Query, Receipt, Session, Tail,
-        TopicStats, marks, placing, producers::Additions, refusal, tail::TailBudget,
+        Batch, Bounds, BoxFuture, Log, LogSettings, LookBack, Outcomes, Page, Query, Receipt, Session, Tail,
+        TopicStats, marks, placing, refusal, tail::TailBudget,
     },
     model::{Durability, Error, NamespaceName, Pattern, Reason, Result, Sequence, Timestamp},
 };
@@ -38,8 +38,7 @@ use crate::{
 /// What is fetched at a time: entries and bytes.
 pub const PAGE_ENTRIES: usize = 256;
 pub const PAGE_BYTES: usize = 1 << 20;
-/// A broken follower begins again after this; what is kept is looked at as often as this.
-const AGAIN: Duration = Duration::from_millis(500);
+/// What is kept is looked at as often as this.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// One namespace's messages.
@@ -56,17 +55,18 @@ pub struct JetStreamLog {
     pub writing: AsyncMutex<()>,
     /// Where entries were found.
     pub places: Mutex<Places>,
+    /// Who writes after whom.
+    pub turns: Turns,
+    /// Tells this broker's entries from those of others.
+    pub writer: u64,
     state: Arc<KvState>,
     // What NATS takes of one record.
     record_bytes: usize,
-    writer: u64,
     known: Mutex<Known>,
-    // Another broker has asked for its turn to write, and another broker has written.
-    turn: AtomicBool,
-    written: Notify,
-    // The first sequence that is kept, or would be, and the bytes of all.
+    /// The bytes of all.
+    pub bytes: AtomicU64,
+    // The first sequence that is kept, or would be.
     first: AtomicU64,
-    bytes: AtomicU64,
     submissions: Mutex<Option<mpsc::UnboundedSender<Submission>>>,
     refusal: OnceLock<Error>,
     // The stream has other settings than are wished.
@@ -115,8 +115,7 @@ impl JetStreamLog {
             record_bytes: shared.record_bytes,
             writer,
             known: Mutex::new(Known::new(ends.last, settings)),
-            turn: AtomicBool::new(false),
-            written: Notify::new(),
+            turns: Turns::default(),
             first: AtomicU64::new(Sequence::FIRST.0),
             bytes: AtomicU64::new(ends.bytes),
             submissions: Mutex::new(Some(sender)),
@@ -167,7 +166,7 @@ impl JetStreamLog {
                 break;
             }
         }
-        known.position = known.position.max(position.saturating_sub(1));
+        known.passed(position.saturating_sub(1));
         if end == Sequence::ZERO {
             end = known.next.previous();
         }
@@ -179,14 +178,6 @@ impl JetStreamLog {
     /// What is known.
     pub fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().expect("nobody panics while holding what is known")
-    }
-
-    /// Lets another broker write if one has asked for that, but waits no longer than `patience`. Who goes on at once is always
-    /// first: a block can only be put behind the last one by whoever has learned of it.
-    pub async fn give_way(&self, patience: Duration) {
-        if self.turn.swap(false, Ordering::Relaxed) {
-            drop(timeout(patience, self.written.notified()).await);
-        }
     }
 
     /// The first sequence that is kept, or would be.
@@ -207,171 +198,14 @@ impl JetStreamLog {
         self.stop.cancel();
     }
 
-    /// Learns of entries that are there, from whoever: each once, in order. Under `writing`.
-    pub fn learn(&self, entries: Vec<Entry>) {
-        let mut known = self.known();
-        let mut run: Vec<Entry> = Vec::new();
-        for entry in entries {
-            if entry.position <= known.position {
-                continue;
-            }
-            if entry.first <= self.tail.committed().max(run.last().map_or(Sequence::ZERO, Entry::last)) {
-                tracing::error!(
-                    namespace = %self.namespace, position = entry.position, first = %entry.first,
-                    "an entry says that it lies before those that came before it: it is passed over"
-                );
-                known.position = entry.position;
-                continue;
-            }
-            known.learn(&entry, self.writer);
-            if entry.author.writer != self.writer {
-                self.written.notify_waiters();
-            }
-            let bytes: usize = run.iter().map(|entry| entry.records.len()).sum();
-            if run.last().is_some_and(|last| last.last().next() != entry.first || bytes >= PAGE_BYTES) {
-                self.commit(&std::mem::take(&mut run));
-            }
-            run.push(entry);
-        }
-        self.commit(&run);
-    }
-
-    /// Learns of entries that the writer has put, whose records lie together in `records`. Under `writing`.
-    pub fn learn_own(&self, entries: Vec<Entry>, records: &Bytes, additions: &Additions) {
-        let mut known = self.known();
-        entries.iter().for_each(|entry| known.learn_place(entry));
-        let time = known.time;
-        known.producers.apply(additions, time);
-        self.note(&entries);
-        if let Some(first) = entries.first() {
-            let expires = entries.iter().any(|entry| entry.expires);
-            self.show(records.clone(), first.first, expires);
-        }
-    }
-
-    fn commit(&self, run: &[Entry]) {
-        let Some(first) = run.first() else { return };
-        self.note(run);
-        let records = match run {
-            [one] => one.records.clone(),
-            many => {
-                let mut records = BytesMut::with_capacity(many.iter().map(|entry| entry.records.len()).sum());
-                many.iter().for_each(|entry| records.extend_from_slice(&entry.records));
-                records.freeze()
-            }
-        };
-        self.show(records, first.first, run.iter().any(|entry| entry.expires));
-    }
-
-    fn show(&self, records: Bytes, first: Sequence, expires: bool) {
-        // Counted exactly when it is looked at next.
-        self.bytes.fetch_add(records.len() as u64, Ordering::Relaxed);
-        match Block::index(records, first, expires) {
-            Ok(block) => self.tail.commit(block),
-            Err(_) => tracing::error!(namespace = %self.namespace, %first, "an entry holds no records"),
-        }
-    }
-
-    fn note(&self, entries: &[Entry]) {
-        let mut places = self.places.lock().expect("nobody panics while holding it");
-        entries.iter().for_each(|entry| places.note(entry));
-    }
-
-    /// Learns of everything that is in the stream by now. Under `writing`.
-    pub async fn catch_up(&self) -> Result<()> {
-        let last = self.stream.ends().await?.last;
-        loop {
-            let position = self.known().position;
-            if position >= last {
-                return Ok(());
-            }
-            let found = self.stream.read(position + 1, None, PAGE_ENTRIES, PAGE_BYTES).await?;
-            let next = found.next;
-            self.learn(found.entries);
-            if next > position + 1 {
-                let mut known = self.known();
-                known.position = known.position.max(next - 1);
-                continue;
-            }
-            // A replica that is behind has nothing yet; or it was removed meanwhile.
-            match self.stream.next(position + 1, ">").await? {
-                Some(entry) if entry.position <= last => self.learn(vec![entry]),
-                _ => self.known().position = last,
-            }
-        }
-    }
-
-    /// Up to where the entries of a block that began at `begin` are in the stream, after [`JetStreamLog::catch_up`].
-    pub fn kept_of(&self, entries: &[Entry], begin: Sequence) -> Sequence {
-        let places = self.places.lock().expect("nobody panics while holding it");
-        let kept = entries.iter().take_while(|entry| places.author(entry.first) == Some(entry.author));
-        kept.last().map_or(begin, |entry| entry.last().next())
-    }
-
-    /// Hears of the brokers that ask for their turn.
-    async fn hear_turns(self: Arc<Self>) {
-        loop {
-            match self.stream.turns().await {
-                Err(error) => tracing::debug!(namespace = %self.namespace, %error, "turns are not heard of"),
-                Ok(mut turns) => {
-                    while let Some(turn) = turns.next().await {
-                        if *turn.payload != self.writer.to_be_bytes() {
-                            self.turn.store(true, Ordering::Relaxed);
-                        }
-                    }
-                }
-            }
-            tokio::time::sleep(AGAIN).await;
-        }
-    }
-
-    /// Asks the others for a turn.
-    pub async fn ask_for_turn(&self) {
-        self.stream.ask_for_turn(self.writer).await;
-    }
-
-    /// Learns of what others put into the stream, as it comes.
-    async fn follow(self: Arc<Self>) {
-        loop {
-            let from = self.known().position + 1;
-            match self.stream.follow(from).await {
-                Err(error) => tracing::debug!(namespace = %self.namespace, %error, "the stream cannot be followed"),
-                Ok(mut messages) => {
-                    while let Some(Ok(message)) = messages.next().await {
-                        let mut came = vec![message];
-                        while came.len() < PAGE_ENTRIES
-                            && let Some(Some(Ok(message))) = messages.next().now_or_never()
-                        {
-                            came.push(message);
-                        }
-                        let _writing = self.writing.lock().await;
-                        let known = self.known().position;
-                        let mut last = known;
-                        let entries = came.into_iter().filter_map(|message| {
-                            let position = message.info().ok()?.stream_sequence;
-                            last = last.max(position);
-                            let headers = message.message.headers.as_ref()?;
-                            let is_new = position > known;
-                            is_new.then(|| self.stream.entry(position, headers, message.message.payload.clone()))?
-                        });
-                        self.learn(entries.collect());
-                        let mut known = self.known();
-                        known.position = known.position.max(last);
-                    }
-                }
-            }
-            tokio::time::sleep(AGAIN).await;
-        }
-    }
-
     async fn keep_looking(self: Arc<Self>) {
         loop {
-            if tokio::time::timeout(LOOK, self.reconfigure.notified()).await.is_ok() {
+            if timeout(LOOK, self.reconfigure.notified()).await.is_ok() {
                 let settings = self.known().settings;
                 if let Err(error) = self.stream.configure(settings).await {
                     tracing::warn!(namespace = %self.namespace, %error, "the stream has its old settings still");
                     self.reconfigure.notify_one();
-                    tokio::time::sleep(LOOK).await;
+                    sleep(LOOK).await;
                 }
             }
             let looked = async { self.look(self.stream.ends().await?).await };

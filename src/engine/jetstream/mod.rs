@@ -5,16 +5,19 @@
 //! one is another by then. So every broker that has read up to the end knows what it must know to give a record its place
 //! (numbers of producers, ids, sequences of topics), and no broker has to ask another. Decision 0011 says why.
 
+mod connection;
 mod draft;
 mod entry;
 mod escape;
 mod finder;
+mod follower;
 mod known;
 mod log;
 mod office;
 mod state;
 mod stream;
 mod subject;
+mod turns;
 mod writer;
 
 use std::{
@@ -26,7 +29,7 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectOptions, Event, ServerAddr,
+    Client,
     jetstream::{
         self, Context,
         context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind},
@@ -40,6 +43,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::connection::told;
 use self::{
     entry::Entry,
     log::{JetStreamLog, Shared},
@@ -57,14 +61,7 @@ use crate::{
 const LOG_ID: &str = "tilde-log";
 /// How long a stream remembers the ids of entries. They must outlive nothing but a block that is on its way.
 const ENTRY_IDS: Duration = Duration::from_secs(2);
-/// A broken connection is tried again after this, then after twice as long, and so on, up to the second.
-const RECONNECT: Duration = Duration::from_millis(50);
-const RECONNECT_MOST: Duration = Duration::from_secs(1);
-/// A server that says nothing is asked so often; after three times in vain another connection is made.
-const PING: Duration = Duration::from_secs(3);
-/// How long a connection may take until its lack is told.
-const CONNECTING: Duration = Duration::from_secs(3);
-/// What could not be done when the engine was opened is tried again after this.
+/// What NATS could not do is tried again after this.
 const AGAIN: Duration = Duration::from_millis(500);
 /// What is said to NATS at the end is said within this, or not at all.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -119,7 +116,7 @@ impl JetStreamEngine {
     /// Connects, and makes what is not there. Waits as long as NATS cannot be asked.
     pub async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let reach = Arc::new(watch::Sender::new(false));
-        let client = connect(&config, reach.clone()).await?;
+        let client = connection::open(&config, reach.clone()).await?;
         let mut told = None;
         loop {
             match Self::over(client.clone(), config.clone(), clock.clone(), reach.clone()).await {
@@ -141,10 +138,7 @@ impl JetStreamEngine {
         clock: Arc<dyn Clock>,
         reach: Arc<watch::Sender<bool>>,
     ) -> Result<Self> {
-        if !matches!(timeout(CONNECTING, client.flush()).await, Ok(Ok(()))) {
-            let urls: Vec<_> = config.urls.iter().map(|url| without_password(url)).collect();
-            return Err(unreachable(format_args!("no server lets this broker in at {}", urls.join(", "))));
-        }
+        connection::check(&client, &config.urls).await?;
         let context = jetstream::new(client.clone());
         // A cluster without a leader says nothing at all. What is asked of one that has just begun is soon asked again.
         let answer = timeout(AGAIN, context.query_account()).await.ok().and_then(Result::ok);
@@ -250,43 +244,6 @@ impl JetStreamEngine {
             }
             return Stream::open(self.client.clone(), name.clone(), id).await;
         }
-    }
-}
-
-/// Connects as soon as a server can be reached, and again whenever none could be.
-async fn connect(config: &Config, reach: Arc<watch::Sender<bool>>) -> Result<Client> {
-    let mut options =
-        ConnectOptions::new().name("tilde").retry_on_initial_connect().max_reconnects(None).ping_interval(PING);
-    options = options.reconnect_delay_callback(|attempts| (RECONNECT * attempts as u32).min(RECONNECT_MOST));
-    // Whether JetStream answers too is found out by whoever asks it: see the office.
-    options = options.event_callback(move |event| {
-        if let Event::Disconnected | Event::Closed = event {
-            reach.send_replace(false);
-        }
-        std::future::ready(())
-    });
-    if let Some(file) = &config.credentials {
-        let found = options.credentials_file(file).await;
-        options = found.map_err(|error| unusable(format_args!("{}: {error}", file.display())))?;
-    }
-    if let Some(file) = &config.root_certificates {
-        options = options.add_root_certificates(file.clone());
-    }
-    // All servers of a cluster know the same users.
-    let servers: Result<Vec<ServerAddr>, _> = config.urls.iter().map(|url| url.parse()).collect();
-    let servers = servers.map_err(unusable)?;
-    let user = servers.iter().find_map(|server| Some((server.username()?.to_owned(), server.password()?.to_owned())));
-    if let Some((user, password)) = user {
-        options = options.user_and_password(user, password);
-    }
-    options.connect(servers).await.map_err(unusable)
-}
-
-/// A URL as it may be told.
-pub fn without_password(url: &str) -> String {
-    match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
-        Some((scheme, server)) => format!("{scheme}://{server}"),
-        None => url.to_owned(),
     }
 }
 

@@ -39,8 +39,6 @@ const BATCH_ENTRIES: usize = 1_000;
 /// What is refused so often though nothing came in between is refused for good; and how long is waited in between.
 const TRIES: u32 = 8;
 const SOON: Duration = Duration::from_millis(50);
-/// How long another broker that has asked for its turn is waited for.
-const COURTESY: Duration = Duration::from_millis(100);
 /// Topics that are asked about at a time.
 const ASKED: usize = 64;
 
@@ -91,7 +89,7 @@ impl Writer {
                         }
                     }
                     self.write(appends).await;
-                    self.log.give_way(COURTESY).await;
+                    self.log.turns.give().await;
                 }
             }
         }

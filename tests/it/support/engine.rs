@@ -14,7 +14,7 @@ use std::{
 use super::nats::Nats;
 
 /// What a broker logs when it works off the subscriptions.
-const WORKS: &str = "this broker works off the subscriptions from now on";
+pub const WORKS: &str = "this broker works off the subscriptions from now on";
 /// Longer than a term.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -1,7 +1,7 @@
 //! Starts the real binary on a free port, and talks to it as a user does.
 
 pub mod dice;
-mod engine;
+pub mod engine;
 pub mod nats;
 pub mod network;
 pub mod proxy;
