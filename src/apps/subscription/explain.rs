@@ -36,7 +36,7 @@ Examples:
 /// Runs it.
 pub async fn run(args: &Args, home: &Home) -> anyhow::Result<()> {
     let (name, sequence) = (args.name.name.clone(), args.sequence);
-    let request = ExplainDeliveryRequest { name, namespace: home.namespace(), sequence };
+    let request = ExplainDeliveryRequest { name, namespace: home.namespace(), sequence, ..Default::default() };
     let answer = home.subscriptions().await?.explain_delivery(request).await;
     let answer = answer.map_err(|status| home.failure(status))?.into_inner();
     let object = Object::new(&answer);

@@ -115,6 +115,7 @@ impl Args {
             max_wait: Some(wire_duration(self.wait.0)),
             ack_mode: ack_mode.into(),
             namespace: home.namespace(),
+            include_backing_off: false,
         }
     }
 

@@ -1852,14 +1852,17 @@ func (x *Attached) GetBacklogMessages() uint64 {
 }
 
 type PullRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Subscription  string                 `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
-	MaxMessages   uint32                 `protobuf:"varint,2,opt,name=max_messages,json=maxMessages,proto3" json:"max_messages,omitempty"`           // at most 100,000; default 100, also if 0
-	MaxWait       *durationpb.Duration   `protobuf:"bytes,3,opt,name=max_wait,json=maxWait,proto3" json:"max_wait,omitempty"`                        // default 0: what is there; cut to fit the call's deadline, else to 20 s
-	AckMode       AckMode                `protobuf:"varint,4,opt,name=ack_mode,json=ackMode,proto3,enum=tilde.v1.AckMode" json:"ack_mode,omitempty"` // default EXPLICIT
-	Namespace     string                 `protobuf:"bytes,5,opt,name=namespace,proto3" json:"namespace,omitempty"`                                   // "default" if empty
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Subscription string                 `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	MaxMessages  uint32                 `protobuf:"varint,2,opt,name=max_messages,json=maxMessages,proto3" json:"max_messages,omitempty"`           // at most 100,000; default 100, also if 0
+	MaxWait      *durationpb.Duration   `protobuf:"bytes,3,opt,name=max_wait,json=maxWait,proto3" json:"max_wait,omitempty"`                        // default 0: what is there; cut to fit the call's deadline, else to 20 s
+	AckMode      AckMode                `protobuf:"varint,4,opt,name=ack_mode,json=ackMode,proto3,enum=tilde.v1.AckMode" json:"ack_mode,omitempty"` // default EXPLICIT
+	Namespace    string                 `protobuf:"bytes,5,opt,name=namespace,proto3" json:"namespace,omitempty"`                                   // "default" if empty
+	// Also what waits for another attempt, before its time, oldest first. Consumers and webhooks are handed nothing
+	// meanwhile, and what they have is awaited as long as max_wait allows, 20 s at most.
+	IncludeBackingOff bool `protobuf:"varint,6,opt,name=include_backing_off,json=includeBackingOff,proto3" json:"include_backing_off,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *PullRequest) Reset() {
@@ -1925,6 +1928,13 @@ func (x *PullRequest) GetNamespace() string {
 		return x.Namespace
 	}
 	return ""
+}
+
+func (x *PullRequest) GetIncludeBackingOff() bool {
+	if x != nil {
+		return x.IncludeBackingOff
+	}
+	return false
 }
 
 type PullResponse struct {
@@ -2243,13 +2253,14 @@ const file_tilde_v1_broker_proto_rawDesc = "" +
 	"\tstream_id\x18\x01 \x01(\tR\bstreamId\x128\n" +
 	"\fflow_control\x18\x02 \x01(\v2\x15.tilde.v1.FlowControlR\vflowControl\x12<\n" +
 	"\fack_deadline\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\vackDeadline\x12)\n" +
-	"\x10backlog_messages\x18\x05 \x01(\x04R\x0fbacklogMessagesJ\x04\b\x04\x10\x05\"\xd6\x01\n" +
+	"\x10backlog_messages\x18\x05 \x01(\x04R\x0fbacklogMessagesJ\x04\b\x04\x10\x05\"\x86\x02\n" +
 	"\vPullRequest\x12\"\n" +
 	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12!\n" +
 	"\fmax_messages\x18\x02 \x01(\rR\vmaxMessages\x124\n" +
 	"\bmax_wait\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\amaxWait\x12,\n" +
 	"\back_mode\x18\x04 \x01(\x0e2\x11.tilde.v1.AckModeR\aackMode\x12\x1c\n" +
-	"\tnamespace\x18\x05 \x01(\tR\tnamespace\"\x8e\x01\n" +
+	"\tnamespace\x18\x05 \x01(\tR\tnamespace\x12.\n" +
+	"\x13include_backing_off\x18\x06 \x01(\bR\x11includeBackingOff\"\x8e\x01\n" +
 	"\fPullResponse\x122\n" +
 	"\n" +
 	"deliveries\x18\x01 \x03(\v2\x12.tilde.v1.DeliveryR\n" +

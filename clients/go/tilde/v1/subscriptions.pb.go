@@ -125,6 +125,58 @@ func (BacklogPolicy) EnumDescriptor() ([]byte, []int) {
 	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{1}
 }
 
+type PushFormat int32
+
+const (
+	PushFormat_PUSH_FORMAT_UNSPECIFIED PushFormat = 0 // ENVELOPE
+	PushFormat_PUSH_FORMAT_ENVELOPE    PushFormat = 1 // JSON: {"subscription", "namespace", "attempt", "message"}, the message as everywhere in JSON
+	PushFormat_PUSH_FORMAT_RAW         PushFormat = 2 // the payload alone with its content type; topic, sequence and attributes in `tilde-` headers
+	PushFormat_PUSH_FORMAT_CLOUDEVENTS PushFormat = 3 // CloudEvents 1.0, binary mode; attributes that begin with `ce-` are its attributes
+)
+
+// Enum value maps for PushFormat.
+var (
+	PushFormat_name = map[int32]string{
+		0: "PUSH_FORMAT_UNSPECIFIED",
+		1: "PUSH_FORMAT_ENVELOPE",
+		2: "PUSH_FORMAT_RAW",
+		3: "PUSH_FORMAT_CLOUDEVENTS",
+	}
+	PushFormat_value = map[string]int32{
+		"PUSH_FORMAT_UNSPECIFIED": 0,
+		"PUSH_FORMAT_ENVELOPE":    1,
+		"PUSH_FORMAT_RAW":         2,
+		"PUSH_FORMAT_CLOUDEVENTS": 3,
+	}
+)
+
+func (x PushFormat) Enum() *PushFormat {
+	p := new(PushFormat)
+	*p = x
+	return p
+}
+
+func (x PushFormat) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PushFormat) Descriptor() protoreflect.EnumDescriptor {
+	return file_tilde_v1_subscriptions_proto_enumTypes[2].Descriptor()
+}
+
+func (PushFormat) Type() protoreflect.EnumType {
+	return &file_tilde_v1_subscriptions_proto_enumTypes[2]
+}
+
+func (x PushFormat) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PushFormat.Descriptor instead.
+func (PushFormat) EnumDescriptor() ([]byte, []int) {
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{2}
+}
+
 type Subscription_State int32
 
 const (
@@ -161,11 +213,11 @@ func (x Subscription_State) String() string {
 }
 
 func (Subscription_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_tilde_v1_subscriptions_proto_enumTypes[2].Descriptor()
+	return file_tilde_v1_subscriptions_proto_enumTypes[3].Descriptor()
 }
 
 func (Subscription_State) Type() protoreflect.EnumType {
-	return &file_tilde_v1_subscriptions_proto_enumTypes[2]
+	return &file_tilde_v1_subscriptions_proto_enumTypes[3]
 }
 
 func (x Subscription_State) Number() protoreflect.EnumNumber {
@@ -234,11 +286,11 @@ func (x ExplainDeliveryResponse_Standing) String() string {
 }
 
 func (ExplainDeliveryResponse_Standing) Descriptor() protoreflect.EnumDescriptor {
-	return file_tilde_v1_subscriptions_proto_enumTypes[3].Descriptor()
+	return file_tilde_v1_subscriptions_proto_enumTypes[4].Descriptor()
 }
 
 func (ExplainDeliveryResponse_Standing) Type() protoreflect.EnumType {
-	return &file_tilde_v1_subscriptions_proto_enumTypes[3]
+	return &file_tilde_v1_subscriptions_proto_enumTypes[4]
 }
 
 func (x ExplainDeliveryResponse_Standing) Number() protoreflect.EnumNumber {
@@ -247,7 +299,7 @@ func (x ExplainDeliveryResponse_Standing) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ExplainDeliveryResponse_Standing.Descriptor instead.
 func (ExplainDeliveryResponse_Standing) EnumDescriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{25, 0}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{31, 0}
 }
 
 // What is left out has its default, and an answer names it.
@@ -262,6 +314,7 @@ type Subscription struct {
 	AckDeadline      *durationpb.Duration `protobuf:"bytes,6,opt,name=ack_deadline,json=ackDeadline,proto3" json:"ack_deadline,omitempty"`
 	RetryPolicy      *RetryPolicy         `protobuf:"bytes,7,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
 	DeadLetterPolicy *DeadLetterPolicy    `protobuf:"bytes,8,opt,name=dead_letter_policy,json=deadLetterPolicy,proto3" json:"dead_letter_policy,omitempty"`
+	PushConfig       *PushConfig          `protobuf:"bytes,9,opt,name=push_config,json=pushConfig,proto3" json:"push_config,omitempty"` // the broker sends the messages on by HTTP; absent: consumers fetch them
 	// Where it begins; default NEW. Found once, when it is created: what is no longer kept by then is left out. Not
 	// PRESET_LAST_PER_TOPIC. It cannot change: SeekSubscription moves the subscription, and leaves this as it was.
 	Start                  *StartPosition `protobuf:"bytes,10,opt,name=start,proto3" json:"start,omitempty"`
@@ -277,6 +330,7 @@ type Subscription struct {
 	State         Subscription_State     `protobuf:"varint,18,opt,name=state,proto3,enum=tilde.v1.Subscription_State" json:"state,omitempty"`
 	PausedUntil   *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=paused_until,json=pausedUntil,proto3" json:"paused_until,omitempty"` // absent if it is not paused, or paused until it is resumed
 	Stats         *SubscriptionStats     `protobuf:"bytes,20,opt,name=stats,proto3" json:"stats,omitempty"`
+	StateReason   string                 `protobuf:"bytes,21,opt,name=state_reason,json=stateReason,proto3" json:"state_reason,omitempty"` // why the broker paused it by itself; empty if somebody else did, or if it is not paused
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -367,6 +421,13 @@ func (x *Subscription) GetDeadLetterPolicy() *DeadLetterPolicy {
 	return nil
 }
 
+func (x *Subscription) GetPushConfig() *PushConfig {
+	if x != nil {
+		return x.PushConfig
+	}
+	return nil
+}
+
 func (x *Subscription) GetStart() *StartPosition {
 	if x != nil {
 		return x.Start
@@ -442,6 +503,13 @@ func (x *Subscription) GetStats() *SubscriptionStats {
 		return x.Stats
 	}
 	return nil
+}
+
+func (x *Subscription) GetStateReason() string {
+	if x != nil {
+		return x.StateReason
+	}
+	return ""
 }
 
 // When a message that was not acknowledged comes again: after min_backoff, then each time after `multiplier` times as
@@ -570,6 +638,207 @@ func (x *DeadLetterPolicy) GetDrop() bool {
 	return false
 }
 
+// A webhook: each message is sent by an HTTP POST, at least once. An answer of 2xx acknowledges it. 410 pauses the
+// subscription, which says so. 429 and 503 with Retry-After are tried again after that time, everything else by the
+// retry policy: another status (redirects are not followed), no answer in time, no connection.
+type PushConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// http or https, at most 2,048 bytes, without user and password. Private, loopback and link-local addresses are refused
+	// unless the broker's operator allows them (`webhooks.allow_targets`), also where a name leads to one.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// Input only, never in an answer: the pushes are signed with each, by Standard Webhooks. `whsec_` and the base64 of 24 to
+	// 64 bytes. At most two, so that one can be replaced while receivers still know the other. None: not signed.
+	Secrets     []string `protobuf:"bytes,2,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	MaxInFlight uint32   `protobuf:"varint,3,opt,name=max_in_flight,json=maxInFlight,proto3" json:"max_in_flight,omitempty"` // pushes that await their answer; 1 to 1,000, default 16, also if 0
+	// An answer must have come by then. 1 s to the ack_deadline; default 10 s, or the ack_deadline if that is less.
+	Timeout       *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	Headers       map[string]string    `protobuf:"bytes,5,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // sent with each; at most 32, a value at most 4 KiB. An answer has their names, never their values
+	Format        PushFormat           `protobuf:"varint,6,opt,name=format,proto3,enum=tilde.v1.PushFormat" json:"format,omitempty"`                                                   // default ENVELOPE
+	SecretCount   uint32               `protobuf:"varint,7,opt,name=secret_count,json=secretCount,proto3" json:"secret_count,omitempty"`                                               // output only: how many secrets it signs with
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PushConfig) Reset() {
+	*x = PushConfig{}
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PushConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PushConfig) ProtoMessage() {}
+
+func (x *PushConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PushConfig.ProtoReflect.Descriptor instead.
+func (*PushConfig) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PushConfig) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *PushConfig) GetSecrets() []string {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+func (x *PushConfig) GetMaxInFlight() uint32 {
+	if x != nil {
+		return x.MaxInFlight
+	}
+	return 0
+}
+
+func (x *PushConfig) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *PushConfig) GetHeaders() map[string]string {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *PushConfig) GetFormat() PushFormat {
+	if x != nil {
+		return x.Format
+	}
+	return PushFormat_PUSH_FORMAT_UNSPECIFIED
+}
+
+func (x *PushConfig) GetSecretCount() uint32 {
+	if x != nil {
+		return x.SecretCount
+	}
+	return 0
+}
+
+// One push, and what came of it.
+type PushAttempt struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AttemptId     string                 `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	Sequence      uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"` // of the message
+	Attempt       uint32                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`   // the how manieth delivery of it, from 1 on; 0 if it was sent by ResendPush
+	Time          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`          // when it was sent
+	Latency       *durationpb.Duration   `protobuf:"bytes,5,opt,name=latency,proto3" json:"latency,omitempty"`    // until it was answered, or given up
+	Status        uint32                 `protobuf:"varint,6,opt,name=status,proto3" json:"status,omitempty"`     // of the answer; 0 if there was none
+	Error         string                 `protobuf:"bytes,7,opt,name=error,proto3" json:"error,omitempty"`        // why it failed; empty if it did not
+	Response      string                 `protobuf:"bytes,8,opt,name=response,proto3" json:"response,omitempty"`  // the first bytes of the answer's body, at most 256, as text
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PushAttempt) Reset() {
+	*x = PushAttempt{}
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PushAttempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PushAttempt) ProtoMessage() {}
+
+func (x *PushAttempt) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PushAttempt.ProtoReflect.Descriptor instead.
+func (*PushAttempt) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PushAttempt) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
+}
+
+func (x *PushAttempt) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *PushAttempt) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *PushAttempt) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *PushAttempt) GetLatency() *durationpb.Duration {
+	if x != nil {
+		return x.Latency
+	}
+	return nil
+}
+
+func (x *PushAttempt) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *PushAttempt) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *PushAttempt) GetResponse() string {
+	if x != nil {
+		return x.Response
+	}
+	return ""
+}
+
 type SubscriptionStats struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
 	BacklogMessages     uint64                 `protobuf:"varint,1,opt,name=backlog_messages,json=backlogMessages,proto3" json:"backlog_messages,omitempty"`             // not settled yet; beyond a thousand an upper bound: filters are not counted then
@@ -590,7 +859,7 @@ type SubscriptionStats struct {
 
 func (x *SubscriptionStats) Reset() {
 	*x = SubscriptionStats{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[3]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -602,7 +871,7 @@ func (x *SubscriptionStats) String() string {
 func (*SubscriptionStats) ProtoMessage() {}
 
 func (x *SubscriptionStats) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[3]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -615,7 +884,7 @@ func (x *SubscriptionStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionStats.ProtoReflect.Descriptor instead.
 func (*SubscriptionStats) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{3}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SubscriptionStats) GetBacklogMessages() uint64 {
@@ -704,7 +973,7 @@ type CreateSubscriptionRequest struct {
 
 func (x *CreateSubscriptionRequest) Reset() {
 	*x = CreateSubscriptionRequest{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[4]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -716,7 +985,7 @@ func (x *CreateSubscriptionRequest) String() string {
 func (*CreateSubscriptionRequest) ProtoMessage() {}
 
 func (x *CreateSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[4]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -729,7 +998,7 @@ func (x *CreateSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*CreateSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{4}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateSubscriptionRequest) GetSubscription() *Subscription {
@@ -749,7 +1018,7 @@ type CreateSubscriptionResponse struct {
 
 func (x *CreateSubscriptionResponse) Reset() {
 	*x = CreateSubscriptionResponse{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[5]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +1030,7 @@ func (x *CreateSubscriptionResponse) String() string {
 func (*CreateSubscriptionResponse) ProtoMessage() {}
 
 func (x *CreateSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[5]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +1043,7 @@ func (x *CreateSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*CreateSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{5}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateSubscriptionResponse) GetSubscription() *Subscription {
@@ -801,7 +1070,7 @@ type GetSubscriptionRequest struct {
 
 func (x *GetSubscriptionRequest) Reset() {
 	*x = GetSubscriptionRequest{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[6]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +1082,7 @@ func (x *GetSubscriptionRequest) String() string {
 func (*GetSubscriptionRequest) ProtoMessage() {}
 
 func (x *GetSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[6]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +1095,7 @@ func (x *GetSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*GetSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{6}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetSubscriptionRequest) GetName() string {
@@ -852,7 +1121,7 @@ type GetSubscriptionResponse struct {
 
 func (x *GetSubscriptionResponse) Reset() {
 	*x = GetSubscriptionResponse{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[7]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -864,7 +1133,7 @@ func (x *GetSubscriptionResponse) String() string {
 func (*GetSubscriptionResponse) ProtoMessage() {}
 
 func (x *GetSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[7]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -877,7 +1146,7 @@ func (x *GetSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*GetSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{7}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetSubscriptionResponse) GetSubscription() *Subscription {
@@ -899,7 +1168,7 @@ type ListSubscriptionsRequest struct {
 
 func (x *ListSubscriptionsRequest) Reset() {
 	*x = ListSubscriptionsRequest{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[8]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1180,7 @@ func (x *ListSubscriptionsRequest) String() string {
 func (*ListSubscriptionsRequest) ProtoMessage() {}
 
 func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[8]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1193,7 @@ func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscriptionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSubscriptionsRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{8}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListSubscriptionsRequest) GetNamespace() string {
@@ -965,7 +1234,7 @@ type ListSubscriptionsResponse struct {
 
 func (x *ListSubscriptionsResponse) Reset() {
 	*x = ListSubscriptionsResponse{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[9]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1246,7 @@ func (x *ListSubscriptionsResponse) String() string {
 func (*ListSubscriptionsResponse) ProtoMessage() {}
 
 func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[9]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1259,7 @@ func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscriptionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSubscriptionsResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{9}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListSubscriptionsResponse) GetSubscriptions() []*Subscription {
@@ -1020,7 +1289,7 @@ type UpdateSubscriptionRequest struct {
 
 func (x *UpdateSubscriptionRequest) Reset() {
 	*x = UpdateSubscriptionRequest{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[10]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1301,7 @@ func (x *UpdateSubscriptionRequest) String() string {
 func (*UpdateSubscriptionRequest) ProtoMessage() {}
 
 func (x *UpdateSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[10]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1314,7 @@ func (x *UpdateSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*UpdateSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{10}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UpdateSubscriptionRequest) GetSubscription() *Subscription {
@@ -1071,7 +1340,7 @@ type UpdateSubscriptionResponse struct {
 
 func (x *UpdateSubscriptionResponse) Reset() {
 	*x = UpdateSubscriptionResponse{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[11]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1352,7 @@ func (x *UpdateSubscriptionResponse) String() string {
 func (*UpdateSubscriptionResponse) ProtoMessage() {}
 
 func (x *UpdateSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[11]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1365,7 @@ func (x *UpdateSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*UpdateSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{11}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UpdateSubscriptionResponse) GetSubscription() *Subscription {
@@ -1116,7 +1385,7 @@ type DeleteSubscriptionRequest struct {
 
 func (x *DeleteSubscriptionRequest) Reset() {
 	*x = DeleteSubscriptionRequest{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[12]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1397,7 @@ func (x *DeleteSubscriptionRequest) String() string {
 func (*DeleteSubscriptionRequest) ProtoMessage() {}
 
 func (x *DeleteSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[12]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1410,7 @@ func (x *DeleteSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{12}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeleteSubscriptionRequest) GetName() string {
@@ -1166,7 +1435,7 @@ type DeleteSubscriptionResponse struct {
 
 func (x *DeleteSubscriptionResponse) Reset() {
 	*x = DeleteSubscriptionResponse{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[13]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1178,7 +1447,7 @@ func (x *DeleteSubscriptionResponse) String() string {
 func (*DeleteSubscriptionResponse) ProtoMessage() {}
 
 func (x *DeleteSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[13]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1191,7 +1460,7 @@ func (x *DeleteSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{13}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{15}
 }
 
 type SeekSubscriptionRequest struct {
@@ -1206,7 +1475,7 @@ type SeekSubscriptionRequest struct {
 
 func (x *SeekSubscriptionRequest) Reset() {
 	*x = SeekSubscriptionRequest{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[14]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1487,7 @@ func (x *SeekSubscriptionRequest) String() string {
 func (*SeekSubscriptionRequest) ProtoMessage() {}
 
 func (x *SeekSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[14]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1500,7 @@ func (x *SeekSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeekSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*SeekSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{14}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SeekSubscriptionRequest) GetName() string {
@@ -1271,7 +1540,7 @@ type SeekSubscriptionResponse struct {
 
 func (x *SeekSubscriptionResponse) Reset() {
 	*x = SeekSubscriptionResponse{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[15]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1552,7 @@ func (x *SeekSubscriptionResponse) String() string {
 func (*SeekSubscriptionResponse) ProtoMessage() {}
 
 func (x *SeekSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[15]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1565,7 @@ func (x *SeekSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeekSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*SeekSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{15}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SeekSubscriptionResponse) GetBacklogMessages() uint64 {
@@ -1317,7 +1586,7 @@ type PauseSubscriptionRequest struct {
 
 func (x *PauseSubscriptionRequest) Reset() {
 	*x = PauseSubscriptionRequest{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[16]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1598,7 @@ func (x *PauseSubscriptionRequest) String() string {
 func (*PauseSubscriptionRequest) ProtoMessage() {}
 
 func (x *PauseSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[16]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1611,7 @@ func (x *PauseSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*PauseSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{16}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PauseSubscriptionRequest) GetName() string {
@@ -1374,7 +1643,7 @@ type PauseSubscriptionResponse struct {
 
 func (x *PauseSubscriptionResponse) Reset() {
 	*x = PauseSubscriptionResponse{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[17]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1655,7 @@ func (x *PauseSubscriptionResponse) String() string {
 func (*PauseSubscriptionResponse) ProtoMessage() {}
 
 func (x *PauseSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[17]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1668,7 @@ func (x *PauseSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*PauseSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{17}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{19}
 }
 
 type ResumeSubscriptionRequest struct {
@@ -1412,7 +1681,7 @@ type ResumeSubscriptionRequest struct {
 
 func (x *ResumeSubscriptionRequest) Reset() {
 	*x = ResumeSubscriptionRequest{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[18]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +1693,7 @@ func (x *ResumeSubscriptionRequest) String() string {
 func (*ResumeSubscriptionRequest) ProtoMessage() {}
 
 func (x *ResumeSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[18]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +1706,7 @@ func (x *ResumeSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*ResumeSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{18}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResumeSubscriptionRequest) GetName() string {
@@ -1462,7 +1731,7 @@ type ResumeSubscriptionResponse struct {
 
 func (x *ResumeSubscriptionResponse) Reset() {
 	*x = ResumeSubscriptionResponse{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[19]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1474,7 +1743,7 @@ func (x *ResumeSubscriptionResponse) String() string {
 func (*ResumeSubscriptionResponse) ProtoMessage() {}
 
 func (x *ResumeSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[19]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1487,7 +1756,7 @@ func (x *ResumeSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*ResumeSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{19}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{21}
 }
 
 type PurgeSubscriptionRequest struct {
@@ -1500,7 +1769,7 @@ type PurgeSubscriptionRequest struct {
 
 func (x *PurgeSubscriptionRequest) Reset() {
 	*x = PurgeSubscriptionRequest{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[20]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1512,7 +1781,7 @@ func (x *PurgeSubscriptionRequest) String() string {
 func (*PurgeSubscriptionRequest) ProtoMessage() {}
 
 func (x *PurgeSubscriptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[20]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1525,7 +1794,7 @@ func (x *PurgeSubscriptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeSubscriptionRequest.ProtoReflect.Descriptor instead.
 func (*PurgeSubscriptionRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{20}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PurgeSubscriptionRequest) GetName() string {
@@ -1551,7 +1820,7 @@ type PurgeSubscriptionResponse struct {
 
 func (x *PurgeSubscriptionResponse) Reset() {
 	*x = PurgeSubscriptionResponse{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[21]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1563,7 +1832,7 @@ func (x *PurgeSubscriptionResponse) String() string {
 func (*PurgeSubscriptionResponse) ProtoMessage() {}
 
 func (x *PurgeSubscriptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[21]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1576,7 +1845,7 @@ func (x *PurgeSubscriptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeSubscriptionResponse.ProtoReflect.Descriptor instead.
 func (*PurgeSubscriptionResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{21}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PurgeSubscriptionResponse) GetPurgedMessages() uint64 {
@@ -1600,7 +1869,7 @@ type RedriveDeadLettersRequest struct {
 
 func (x *RedriveDeadLettersRequest) Reset() {
 	*x = RedriveDeadLettersRequest{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[22]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1881,7 @@ func (x *RedriveDeadLettersRequest) String() string {
 func (*RedriveDeadLettersRequest) ProtoMessage() {}
 
 func (x *RedriveDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[22]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1894,7 @@ func (x *RedriveDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedriveDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*RedriveDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{22}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RedriveDeadLettersRequest) GetName() string {
@@ -1679,7 +1948,7 @@ type RedriveDeadLettersResponse struct {
 
 func (x *RedriveDeadLettersResponse) Reset() {
 	*x = RedriveDeadLettersResponse{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[23]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +1960,7 @@ func (x *RedriveDeadLettersResponse) String() string {
 func (*RedriveDeadLettersResponse) ProtoMessage() {}
 
 func (x *RedriveDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[23]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +1973,7 @@ func (x *RedriveDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedriveDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*RedriveDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{23}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RedriveDeadLettersResponse) GetRedrivenMessages() uint64 {
@@ -1714,18 +1983,221 @@ func (x *RedriveDeadLettersResponse) GetRedrivenMessages() uint64 {
 	return 0
 }
 
-type ExplainDeliveryRequest struct {
+type ListPushAttemptsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Namespace     string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"` // "default" if empty
-	Sequence      uint64                 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPushAttemptsRequest) Reset() {
+	*x = ListPushAttemptsRequest{}
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPushAttemptsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPushAttemptsRequest) ProtoMessage() {}
+
+func (x *ListPushAttemptsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPushAttemptsRequest.ProtoReflect.Descriptor instead.
+func (*ListPushAttemptsRequest) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ListPushAttemptsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ListPushAttemptsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+type ListPushAttemptsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempts      []*PushAttempt         `protobuf:"bytes,1,rep,name=attempts,proto3" json:"attempts,omitempty"` // newest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPushAttemptsResponse) Reset() {
+	*x = ListPushAttemptsResponse{}
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPushAttemptsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPushAttemptsResponse) ProtoMessage() {}
+
+func (x *ListPushAttemptsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPushAttemptsResponse.ProtoReflect.Descriptor instead.
+func (*ListPushAttemptsResponse) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ListPushAttemptsResponse) GetAttempts() []*PushAttempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+type ResendPushRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Namespace     string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`                  // "default" if empty
+	AttemptId     string                 `protobuf:"bytes,3,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"` // of ListPushAttempts; else NOT_FOUND (PUSH_ATTEMPT_NOT_FOUND)
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResendPushRequest) Reset() {
+	*x = ResendPushRequest{}
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResendPushRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResendPushRequest) ProtoMessage() {}
+
+func (x *ResendPushRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResendPushRequest.ProtoReflect.Descriptor instead.
+func (*ResendPushRequest) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ResendPushRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ResendPushRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ResendPushRequest) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
+}
+
+type ResendPushResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempt       *PushAttempt           `protobuf:"bytes,1,opt,name=attempt,proto3" json:"attempt,omitempty"` // the new one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResendPushResponse) Reset() {
+	*x = ResendPushResponse{}
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResendPushResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResendPushResponse) ProtoMessage() {}
+
+func (x *ResendPushResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResendPushResponse.ProtoReflect.Descriptor instead.
+func (*ResendPushResponse) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ResendPushResponse) GetAttempt() *PushAttempt {
+	if x != nil {
+		return x.Attempt
+	}
+	return nil
+}
+
+type ExplainDeliveryRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"` // "default" if empty
+	Sequence  uint64                 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Default 0. Else, as long as no attempt has ended and none is going to, as the subscription is paused or tripped, the
+	// answer waits, at most so long; cut to fit the call's deadline, else to 20 s.
+	MaxWait       *durationpb.Duration `protobuf:"bytes,4,opt,name=max_wait,json=maxWait,proto3" json:"max_wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainDeliveryRequest) Reset() {
 	*x = ExplainDeliveryRequest{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[24]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +2209,7 @@ func (x *ExplainDeliveryRequest) String() string {
 func (*ExplainDeliveryRequest) ProtoMessage() {}
 
 func (x *ExplainDeliveryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[24]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +2222,7 @@ func (x *ExplainDeliveryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainDeliveryRequest.ProtoReflect.Descriptor instead.
 func (*ExplainDeliveryRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{24}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExplainDeliveryRequest) GetName() string {
@@ -1774,6 +2246,13 @@ func (x *ExplainDeliveryRequest) GetSequence() uint64 {
 	return 0
 }
 
+func (x *ExplainDeliveryRequest) GetMaxWait() *durationpb.Duration {
+	if x != nil {
+		return x.MaxWait
+	}
+	return nil
+}
+
 type ExplainDeliveryResponse struct {
 	state         protoimpl.MessageState           `protogen:"open.v1"`
 	Standing      ExplainDeliveryResponse_Standing `protobuf:"varint,1,opt,name=standing,proto3,enum=tilde.v1.ExplainDeliveryResponse_Standing" json:"standing,omitempty"`
@@ -1788,7 +2267,7 @@ type ExplainDeliveryResponse struct {
 
 func (x *ExplainDeliveryResponse) Reset() {
 	*x = ExplainDeliveryResponse{}
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[25]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +2279,7 @@ func (x *ExplainDeliveryResponse) String() string {
 func (*ExplainDeliveryResponse) ProtoMessage() {}
 
 func (x *ExplainDeliveryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_subscriptions_proto_msgTypes[25]
+	mi := &file_tilde_v1_subscriptions_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +2292,7 @@ func (x *ExplainDeliveryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainDeliveryResponse.ProtoReflect.Descriptor instead.
 func (*ExplainDeliveryResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{25}
+	return file_tilde_v1_subscriptions_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExplainDeliveryResponse) GetStanding() ExplainDeliveryResponse_Standing {
@@ -1862,7 +2341,8 @@ var File_tilde_v1_subscriptions_proto protoreflect.FileDescriptor
 
 const file_tilde_v1_subscriptions_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctilde/v1/subscriptions.proto\x12\btilde.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16tilde/v1/message.proto\"\xba\t\n" +
+	"\x1ctilde/v1/subscriptions.proto\x12\btilde.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16tilde/v1/message.proto\"\x8e\n" +
+	"\n" +
 	"\fSubscription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x16\n" +
@@ -1871,7 +2351,9 @@ const file_tilde_v1_subscriptions_proto_rawDesc = "" +
 	"\x0edelivery_order\x18\x05 \x01(\x0e2\x17.tilde.v1.DeliveryOrderR\rdeliveryOrder\x12<\n" +
 	"\fack_deadline\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\vackDeadline\x128\n" +
 	"\fretry_policy\x18\a \x01(\v2\x15.tilde.v1.RetryPolicyR\vretryPolicy\x12H\n" +
-	"\x12dead_letter_policy\x18\b \x01(\v2\x1a.tilde.v1.DeadLetterPolicyR\x10deadLetterPolicy\x12-\n" +
+	"\x12dead_letter_policy\x18\b \x01(\v2\x1a.tilde.v1.DeadLetterPolicyR\x10deadLetterPolicy\x125\n" +
+	"\vpush_config\x18\t \x01(\v2\x14.tilde.v1.PushConfigR\n" +
+	"pushConfig\x12-\n" +
 	"\x05start\x18\n" +
 	" \x01(\v2\x17.tilde.v1.StartPositionR\x05start\x12=\n" +
 	"\x18max_outstanding_messages\x18\v \x01(\rH\x00R\x16maxOutstandingMessages\x88\x01\x01\x12:\n" +
@@ -1883,7 +2365,8 @@ const file_tilde_v1_subscriptions_proto_rawDesc = "" +
 	"\x04etag\x18\x11 \x01(\tR\x04etag\x122\n" +
 	"\x05state\x18\x12 \x01(\x0e2\x1c.tilde.v1.Subscription.StateR\x05state\x12=\n" +
 	"\fpaused_until\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\vpausedUntil\x121\n" +
-	"\x05stats\x18\x14 \x01(\v2\x1b.tilde.v1.SubscriptionStatsR\x05stats\x1a9\n" +
+	"\x05stats\x18\x14 \x01(\v2\x1b.tilde.v1.SubscriptionStatsR\x05stats\x12!\n" +
+	"\fstate_reason\x18\x15 \x01(\tR\vstateReason\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"U\n" +
@@ -1894,8 +2377,7 @@ const file_tilde_v1_subscriptions_proto_rawDesc = "" +
 	"\rSTATE_TRIPPED\x10\x03B\x1b\n" +
 	"\x19_max_outstanding_messagesB\x1a\n" +
 	"\x18_max_messages_per_secondB\x17\n" +
-	"\x15_max_backlog_messagesJ\x04\b\t\x10\n" +
-	"\"\xc8\x01\n" +
+	"\x15_max_backlog_messages\"\xc8\x01\n" +
 	"\vRetryPolicy\x12:\n" +
 	"\vmin_backoff\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"minBackoff\x12:\n" +
@@ -1907,7 +2389,29 @@ const file_tilde_v1_subscriptions_proto_rawDesc = "" +
 	"\fmax_attempts\x18\x04 \x01(\x05R\vmaxAttempts\"<\n" +
 	"\x10DeadLetterPolicy\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x12\n" +
-	"\x04drop\x18\x02 \x01(\bR\x04drop\"\xc0\x03\n" +
+	"\x04drop\x18\x02 \x01(\bR\x04drop\"\xdb\x02\n" +
+	"\n" +
+	"PushConfig\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x18\n" +
+	"\asecrets\x18\x02 \x03(\tR\asecrets\x12\"\n" +
+	"\rmax_in_flight\x18\x03 \x01(\rR\vmaxInFlight\x123\n" +
+	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12;\n" +
+	"\aheaders\x18\x05 \x03(\v2!.tilde.v1.PushConfig.HeadersEntryR\aheaders\x12,\n" +
+	"\x06format\x18\x06 \x01(\x0e2\x14.tilde.v1.PushFormatR\x06format\x12!\n" +
+	"\fsecret_count\x18\a \x01(\rR\vsecretCount\x1a:\n" +
+	"\fHeadersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x91\x02\n" +
+	"\vPushAttempt\x12\x1d\n" +
+	"\n" +
+	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\rR\aattempt\x12.\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x123\n" +
+	"\alatency\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\alatency\x12\x16\n" +
+	"\x06status\x18\x06 \x01(\rR\x06status\x12\x14\n" +
+	"\x05error\x18\a \x01(\tR\x05error\x12\x1a\n" +
+	"\bresponse\x18\b \x01(\tR\bresponse\"\xc0\x03\n" +
 	"\x11SubscriptionStats\x12)\n" +
 	"\x10backlog_messages\x18\x01 \x01(\x04R\x0fbacklogMessages\x12#\n" +
 	"\rbacklog_bytes\x18\x02 \x01(\x04R\fbacklogBytes\x12G\n" +
@@ -1979,11 +2483,24 @@ const file_tilde_v1_subscriptions_proto_rawDesc = "" +
 	"\x13messages_per_second\x18\x05 \x01(\x01R\x11messagesPerSecond\x12\x17\n" +
 	"\adry_run\x18\x06 \x01(\bR\x06dryRun\"I\n" +
 	"\x1aRedriveDeadLettersResponse\x12+\n" +
-	"\x11redriven_messages\x18\x01 \x01(\x04R\x10redrivenMessages\"f\n" +
+	"\x11redriven_messages\x18\x01 \x01(\x04R\x10redrivenMessages\"K\n" +
+	"\x17ListPushAttemptsRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\"M\n" +
+	"\x18ListPushAttemptsResponse\x121\n" +
+	"\battempts\x18\x01 \x03(\v2\x15.tilde.v1.PushAttemptR\battempts\"d\n" +
+	"\x11ResendPushRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x1d\n" +
+	"\n" +
+	"attempt_id\x18\x03 \x01(\tR\tattemptId\"E\n" +
+	"\x12ResendPushResponse\x12/\n" +
+	"\aattempt\x18\x01 \x01(\v2\x15.tilde.v1.PushAttemptR\aattempt\"\x9c\x01\n" +
 	"\x16ExplainDeliveryRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x04R\bsequence\"\xac\x04\n" +
+	"\bsequence\x18\x03 \x01(\x04R\bsequence\x124\n" +
+	"\bmax_wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\amaxWait\"\xac\x04\n" +
 	"\x17ExplainDeliveryResponse\x12F\n" +
 	"\bstanding\x18\x01 \x01(\x0e2*.tilde.v1.ExplainDeliveryResponse.StandingR\bstanding\x12 \n" +
 	"\vexplanation\x18\x02 \x01(\tR\vexplanation\x12\x1a\n" +
@@ -2014,7 +2531,13 @@ const file_tilde_v1_subscriptions_proto_rawDesc = "" +
 	"\rBacklogPolicy\x12\x1e\n" +
 	"\x1aBACKLOG_POLICY_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aBACKLOG_POLICY_DROP_OLDEST\x10\x01\x12\x1e\n" +
-	"\x1aBACKLOG_POLICY_DEAD_LETTER\x10\x022\x99\b\n" +
+	"\x1aBACKLOG_POLICY_DEAD_LETTER\x10\x02*u\n" +
+	"\n" +
+	"PushFormat\x12\x1b\n" +
+	"\x17PUSH_FORMAT_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14PUSH_FORMAT_ENVELOPE\x10\x01\x12\x13\n" +
+	"\x0fPUSH_FORMAT_RAW\x10\x02\x12\x1b\n" +
+	"\x17PUSH_FORMAT_CLOUDEVENTS\x10\x032\xbd\t\n" +
 	"\rSubscriptions\x12_\n" +
 	"\x12CreateSubscription\x12#.tilde.v1.CreateSubscriptionRequest\x1a$.tilde.v1.CreateSubscriptionResponse\x12V\n" +
 	"\x0fGetSubscription\x12 .tilde.v1.GetSubscriptionRequest\x1a!.tilde.v1.GetSubscriptionResponse\x12\\\n" +
@@ -2026,7 +2549,10 @@ const file_tilde_v1_subscriptions_proto_rawDesc = "" +
 	"\x12ResumeSubscription\x12#.tilde.v1.ResumeSubscriptionRequest\x1a$.tilde.v1.ResumeSubscriptionResponse\x12\\\n" +
 	"\x11PurgeSubscription\x12\".tilde.v1.PurgeSubscriptionRequest\x1a#.tilde.v1.PurgeSubscriptionResponse\x12_\n" +
 	"\x12RedriveDeadLetters\x12#.tilde.v1.RedriveDeadLettersRequest\x1a$.tilde.v1.RedriveDeadLettersResponse\x12V\n" +
-	"\x0fExplainDelivery\x12 .tilde.v1.ExplainDeliveryRequest\x1a!.tilde.v1.ExplainDeliveryResponseB\x86\x01\n" +
+	"\x0fExplainDelivery\x12 .tilde.v1.ExplainDeliveryRequest\x1a!.tilde.v1.ExplainDeliveryResponse\x12Y\n" +
+	"\x10ListPushAttempts\x12!.tilde.v1.ListPushAttemptsRequest\x1a\".tilde.v1.ListPushAttemptsResponse\x12G\n" +
+	"\n" +
+	"ResendPush\x12\x1b.tilde.v1.ResendPushRequest\x1a\x1c.tilde.v1.ResendPushResponseB\x86\x01\n" +
 	"\fcom.tilde.v1B\x12SubscriptionsProtoP\x01Z!tilde/clients/go/tilde/v1;tildev1\xa2\x02\x03TXX\xaa\x02\bTilde.V1\xca\x02\bTilde\\V1\xe2\x02\x14Tilde\\V1\\GPBMetadata\xea\x02\tTilde::V1b\x06proto3"
 
 var (
@@ -2041,98 +2567,119 @@ func file_tilde_v1_subscriptions_proto_rawDescGZIP() []byte {
 	return file_tilde_v1_subscriptions_proto_rawDescData
 }
 
-var file_tilde_v1_subscriptions_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_tilde_v1_subscriptions_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_tilde_v1_subscriptions_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_tilde_v1_subscriptions_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_tilde_v1_subscriptions_proto_goTypes = []any{
 	(DeliveryOrder)(0),                    // 0: tilde.v1.DeliveryOrder
 	(BacklogPolicy)(0),                    // 1: tilde.v1.BacklogPolicy
-	(Subscription_State)(0),               // 2: tilde.v1.Subscription.State
-	(ExplainDeliveryResponse_Standing)(0), // 3: tilde.v1.ExplainDeliveryResponse.Standing
-	(*Subscription)(nil),                  // 4: tilde.v1.Subscription
-	(*RetryPolicy)(nil),                   // 5: tilde.v1.RetryPolicy
-	(*DeadLetterPolicy)(nil),              // 6: tilde.v1.DeadLetterPolicy
-	(*SubscriptionStats)(nil),             // 7: tilde.v1.SubscriptionStats
-	(*CreateSubscriptionRequest)(nil),     // 8: tilde.v1.CreateSubscriptionRequest
-	(*CreateSubscriptionResponse)(nil),    // 9: tilde.v1.CreateSubscriptionResponse
-	(*GetSubscriptionRequest)(nil),        // 10: tilde.v1.GetSubscriptionRequest
-	(*GetSubscriptionResponse)(nil),       // 11: tilde.v1.GetSubscriptionResponse
-	(*ListSubscriptionsRequest)(nil),      // 12: tilde.v1.ListSubscriptionsRequest
-	(*ListSubscriptionsResponse)(nil),     // 13: tilde.v1.ListSubscriptionsResponse
-	(*UpdateSubscriptionRequest)(nil),     // 14: tilde.v1.UpdateSubscriptionRequest
-	(*UpdateSubscriptionResponse)(nil),    // 15: tilde.v1.UpdateSubscriptionResponse
-	(*DeleteSubscriptionRequest)(nil),     // 16: tilde.v1.DeleteSubscriptionRequest
-	(*DeleteSubscriptionResponse)(nil),    // 17: tilde.v1.DeleteSubscriptionResponse
-	(*SeekSubscriptionRequest)(nil),       // 18: tilde.v1.SeekSubscriptionRequest
-	(*SeekSubscriptionResponse)(nil),      // 19: tilde.v1.SeekSubscriptionResponse
-	(*PauseSubscriptionRequest)(nil),      // 20: tilde.v1.PauseSubscriptionRequest
-	(*PauseSubscriptionResponse)(nil),     // 21: tilde.v1.PauseSubscriptionResponse
-	(*ResumeSubscriptionRequest)(nil),     // 22: tilde.v1.ResumeSubscriptionRequest
-	(*ResumeSubscriptionResponse)(nil),    // 23: tilde.v1.ResumeSubscriptionResponse
-	(*PurgeSubscriptionRequest)(nil),      // 24: tilde.v1.PurgeSubscriptionRequest
-	(*PurgeSubscriptionResponse)(nil),     // 25: tilde.v1.PurgeSubscriptionResponse
-	(*RedriveDeadLettersRequest)(nil),     // 26: tilde.v1.RedriveDeadLettersRequest
-	(*RedriveDeadLettersResponse)(nil),    // 27: tilde.v1.RedriveDeadLettersResponse
-	(*ExplainDeliveryRequest)(nil),        // 28: tilde.v1.ExplainDeliveryRequest
-	(*ExplainDeliveryResponse)(nil),       // 29: tilde.v1.ExplainDeliveryResponse
-	nil,                                   // 30: tilde.v1.Subscription.LabelsEntry
-	(*durationpb.Duration)(nil),           // 31: google.protobuf.Duration
-	(*StartPosition)(nil),                 // 32: tilde.v1.StartPosition
-	(*timestamppb.Timestamp)(nil),         // 33: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),         // 34: google.protobuf.FieldMask
+	(PushFormat)(0),                       // 2: tilde.v1.PushFormat
+	(Subscription_State)(0),               // 3: tilde.v1.Subscription.State
+	(ExplainDeliveryResponse_Standing)(0), // 4: tilde.v1.ExplainDeliveryResponse.Standing
+	(*Subscription)(nil),                  // 5: tilde.v1.Subscription
+	(*RetryPolicy)(nil),                   // 6: tilde.v1.RetryPolicy
+	(*DeadLetterPolicy)(nil),              // 7: tilde.v1.DeadLetterPolicy
+	(*PushConfig)(nil),                    // 8: tilde.v1.PushConfig
+	(*PushAttempt)(nil),                   // 9: tilde.v1.PushAttempt
+	(*SubscriptionStats)(nil),             // 10: tilde.v1.SubscriptionStats
+	(*CreateSubscriptionRequest)(nil),     // 11: tilde.v1.CreateSubscriptionRequest
+	(*CreateSubscriptionResponse)(nil),    // 12: tilde.v1.CreateSubscriptionResponse
+	(*GetSubscriptionRequest)(nil),        // 13: tilde.v1.GetSubscriptionRequest
+	(*GetSubscriptionResponse)(nil),       // 14: tilde.v1.GetSubscriptionResponse
+	(*ListSubscriptionsRequest)(nil),      // 15: tilde.v1.ListSubscriptionsRequest
+	(*ListSubscriptionsResponse)(nil),     // 16: tilde.v1.ListSubscriptionsResponse
+	(*UpdateSubscriptionRequest)(nil),     // 17: tilde.v1.UpdateSubscriptionRequest
+	(*UpdateSubscriptionResponse)(nil),    // 18: tilde.v1.UpdateSubscriptionResponse
+	(*DeleteSubscriptionRequest)(nil),     // 19: tilde.v1.DeleteSubscriptionRequest
+	(*DeleteSubscriptionResponse)(nil),    // 20: tilde.v1.DeleteSubscriptionResponse
+	(*SeekSubscriptionRequest)(nil),       // 21: tilde.v1.SeekSubscriptionRequest
+	(*SeekSubscriptionResponse)(nil),      // 22: tilde.v1.SeekSubscriptionResponse
+	(*PauseSubscriptionRequest)(nil),      // 23: tilde.v1.PauseSubscriptionRequest
+	(*PauseSubscriptionResponse)(nil),     // 24: tilde.v1.PauseSubscriptionResponse
+	(*ResumeSubscriptionRequest)(nil),     // 25: tilde.v1.ResumeSubscriptionRequest
+	(*ResumeSubscriptionResponse)(nil),    // 26: tilde.v1.ResumeSubscriptionResponse
+	(*PurgeSubscriptionRequest)(nil),      // 27: tilde.v1.PurgeSubscriptionRequest
+	(*PurgeSubscriptionResponse)(nil),     // 28: tilde.v1.PurgeSubscriptionResponse
+	(*RedriveDeadLettersRequest)(nil),     // 29: tilde.v1.RedriveDeadLettersRequest
+	(*RedriveDeadLettersResponse)(nil),    // 30: tilde.v1.RedriveDeadLettersResponse
+	(*ListPushAttemptsRequest)(nil),       // 31: tilde.v1.ListPushAttemptsRequest
+	(*ListPushAttemptsResponse)(nil),      // 32: tilde.v1.ListPushAttemptsResponse
+	(*ResendPushRequest)(nil),             // 33: tilde.v1.ResendPushRequest
+	(*ResendPushResponse)(nil),            // 34: tilde.v1.ResendPushResponse
+	(*ExplainDeliveryRequest)(nil),        // 35: tilde.v1.ExplainDeliveryRequest
+	(*ExplainDeliveryResponse)(nil),       // 36: tilde.v1.ExplainDeliveryResponse
+	nil,                                   // 37: tilde.v1.Subscription.LabelsEntry
+	nil,                                   // 38: tilde.v1.PushConfig.HeadersEntry
+	(*durationpb.Duration)(nil),           // 39: google.protobuf.Duration
+	(*StartPosition)(nil),                 // 40: tilde.v1.StartPosition
+	(*timestamppb.Timestamp)(nil),         // 41: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),         // 42: google.protobuf.FieldMask
 }
 var file_tilde_v1_subscriptions_proto_depIdxs = []int32{
 	0,  // 0: tilde.v1.Subscription.delivery_order:type_name -> tilde.v1.DeliveryOrder
-	31, // 1: tilde.v1.Subscription.ack_deadline:type_name -> google.protobuf.Duration
-	5,  // 2: tilde.v1.Subscription.retry_policy:type_name -> tilde.v1.RetryPolicy
-	6,  // 3: tilde.v1.Subscription.dead_letter_policy:type_name -> tilde.v1.DeadLetterPolicy
-	32, // 4: tilde.v1.Subscription.start:type_name -> tilde.v1.StartPosition
-	1,  // 5: tilde.v1.Subscription.backlog_policy:type_name -> tilde.v1.BacklogPolicy
-	31, // 6: tilde.v1.Subscription.expire_after_idle:type_name -> google.protobuf.Duration
-	30, // 7: tilde.v1.Subscription.labels:type_name -> tilde.v1.Subscription.LabelsEntry
-	2,  // 8: tilde.v1.Subscription.state:type_name -> tilde.v1.Subscription.State
-	33, // 9: tilde.v1.Subscription.paused_until:type_name -> google.protobuf.Timestamp
-	7,  // 10: tilde.v1.Subscription.stats:type_name -> tilde.v1.SubscriptionStats
-	31, // 11: tilde.v1.RetryPolicy.min_backoff:type_name -> google.protobuf.Duration
-	31, // 12: tilde.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
-	31, // 13: tilde.v1.SubscriptionStats.oldest_unacked_age:type_name -> google.protobuf.Duration
-	4,  // 14: tilde.v1.CreateSubscriptionRequest.subscription:type_name -> tilde.v1.Subscription
-	4,  // 15: tilde.v1.CreateSubscriptionResponse.subscription:type_name -> tilde.v1.Subscription
-	4,  // 16: tilde.v1.GetSubscriptionResponse.subscription:type_name -> tilde.v1.Subscription
-	4,  // 17: tilde.v1.ListSubscriptionsResponse.subscriptions:type_name -> tilde.v1.Subscription
-	4,  // 18: tilde.v1.UpdateSubscriptionRequest.subscription:type_name -> tilde.v1.Subscription
-	34, // 19: tilde.v1.UpdateSubscriptionRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 20: tilde.v1.UpdateSubscriptionResponse.subscription:type_name -> tilde.v1.Subscription
-	32, // 21: tilde.v1.SeekSubscriptionRequest.position:type_name -> tilde.v1.StartPosition
-	33, // 22: tilde.v1.PauseSubscriptionRequest.until:type_name -> google.protobuf.Timestamp
-	3,  // 23: tilde.v1.ExplainDeliveryResponse.standing:type_name -> tilde.v1.ExplainDeliveryResponse.Standing
-	33, // 24: tilde.v1.ExplainDeliveryResponse.next_time:type_name -> google.protobuf.Timestamp
-	8,  // 25: tilde.v1.Subscriptions.CreateSubscription:input_type -> tilde.v1.CreateSubscriptionRequest
-	10, // 26: tilde.v1.Subscriptions.GetSubscription:input_type -> tilde.v1.GetSubscriptionRequest
-	12, // 27: tilde.v1.Subscriptions.ListSubscriptions:input_type -> tilde.v1.ListSubscriptionsRequest
-	14, // 28: tilde.v1.Subscriptions.UpdateSubscription:input_type -> tilde.v1.UpdateSubscriptionRequest
-	16, // 29: tilde.v1.Subscriptions.DeleteSubscription:input_type -> tilde.v1.DeleteSubscriptionRequest
-	18, // 30: tilde.v1.Subscriptions.SeekSubscription:input_type -> tilde.v1.SeekSubscriptionRequest
-	20, // 31: tilde.v1.Subscriptions.PauseSubscription:input_type -> tilde.v1.PauseSubscriptionRequest
-	22, // 32: tilde.v1.Subscriptions.ResumeSubscription:input_type -> tilde.v1.ResumeSubscriptionRequest
-	24, // 33: tilde.v1.Subscriptions.PurgeSubscription:input_type -> tilde.v1.PurgeSubscriptionRequest
-	26, // 34: tilde.v1.Subscriptions.RedriveDeadLetters:input_type -> tilde.v1.RedriveDeadLettersRequest
-	28, // 35: tilde.v1.Subscriptions.ExplainDelivery:input_type -> tilde.v1.ExplainDeliveryRequest
-	9,  // 36: tilde.v1.Subscriptions.CreateSubscription:output_type -> tilde.v1.CreateSubscriptionResponse
-	11, // 37: tilde.v1.Subscriptions.GetSubscription:output_type -> tilde.v1.GetSubscriptionResponse
-	13, // 38: tilde.v1.Subscriptions.ListSubscriptions:output_type -> tilde.v1.ListSubscriptionsResponse
-	15, // 39: tilde.v1.Subscriptions.UpdateSubscription:output_type -> tilde.v1.UpdateSubscriptionResponse
-	17, // 40: tilde.v1.Subscriptions.DeleteSubscription:output_type -> tilde.v1.DeleteSubscriptionResponse
-	19, // 41: tilde.v1.Subscriptions.SeekSubscription:output_type -> tilde.v1.SeekSubscriptionResponse
-	21, // 42: tilde.v1.Subscriptions.PauseSubscription:output_type -> tilde.v1.PauseSubscriptionResponse
-	23, // 43: tilde.v1.Subscriptions.ResumeSubscription:output_type -> tilde.v1.ResumeSubscriptionResponse
-	25, // 44: tilde.v1.Subscriptions.PurgeSubscription:output_type -> tilde.v1.PurgeSubscriptionResponse
-	27, // 45: tilde.v1.Subscriptions.RedriveDeadLetters:output_type -> tilde.v1.RedriveDeadLettersResponse
-	29, // 46: tilde.v1.Subscriptions.ExplainDelivery:output_type -> tilde.v1.ExplainDeliveryResponse
-	36, // [36:47] is the sub-list for method output_type
-	25, // [25:36] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	39, // 1: tilde.v1.Subscription.ack_deadline:type_name -> google.protobuf.Duration
+	6,  // 2: tilde.v1.Subscription.retry_policy:type_name -> tilde.v1.RetryPolicy
+	7,  // 3: tilde.v1.Subscription.dead_letter_policy:type_name -> tilde.v1.DeadLetterPolicy
+	8,  // 4: tilde.v1.Subscription.push_config:type_name -> tilde.v1.PushConfig
+	40, // 5: tilde.v1.Subscription.start:type_name -> tilde.v1.StartPosition
+	1,  // 6: tilde.v1.Subscription.backlog_policy:type_name -> tilde.v1.BacklogPolicy
+	39, // 7: tilde.v1.Subscription.expire_after_idle:type_name -> google.protobuf.Duration
+	37, // 8: tilde.v1.Subscription.labels:type_name -> tilde.v1.Subscription.LabelsEntry
+	3,  // 9: tilde.v1.Subscription.state:type_name -> tilde.v1.Subscription.State
+	41, // 10: tilde.v1.Subscription.paused_until:type_name -> google.protobuf.Timestamp
+	10, // 11: tilde.v1.Subscription.stats:type_name -> tilde.v1.SubscriptionStats
+	39, // 12: tilde.v1.RetryPolicy.min_backoff:type_name -> google.protobuf.Duration
+	39, // 13: tilde.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
+	39, // 14: tilde.v1.PushConfig.timeout:type_name -> google.protobuf.Duration
+	38, // 15: tilde.v1.PushConfig.headers:type_name -> tilde.v1.PushConfig.HeadersEntry
+	2,  // 16: tilde.v1.PushConfig.format:type_name -> tilde.v1.PushFormat
+	41, // 17: tilde.v1.PushAttempt.time:type_name -> google.protobuf.Timestamp
+	39, // 18: tilde.v1.PushAttempt.latency:type_name -> google.protobuf.Duration
+	39, // 19: tilde.v1.SubscriptionStats.oldest_unacked_age:type_name -> google.protobuf.Duration
+	5,  // 20: tilde.v1.CreateSubscriptionRequest.subscription:type_name -> tilde.v1.Subscription
+	5,  // 21: tilde.v1.CreateSubscriptionResponse.subscription:type_name -> tilde.v1.Subscription
+	5,  // 22: tilde.v1.GetSubscriptionResponse.subscription:type_name -> tilde.v1.Subscription
+	5,  // 23: tilde.v1.ListSubscriptionsResponse.subscriptions:type_name -> tilde.v1.Subscription
+	5,  // 24: tilde.v1.UpdateSubscriptionRequest.subscription:type_name -> tilde.v1.Subscription
+	42, // 25: tilde.v1.UpdateSubscriptionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	5,  // 26: tilde.v1.UpdateSubscriptionResponse.subscription:type_name -> tilde.v1.Subscription
+	40, // 27: tilde.v1.SeekSubscriptionRequest.position:type_name -> tilde.v1.StartPosition
+	41, // 28: tilde.v1.PauseSubscriptionRequest.until:type_name -> google.protobuf.Timestamp
+	9,  // 29: tilde.v1.ListPushAttemptsResponse.attempts:type_name -> tilde.v1.PushAttempt
+	9,  // 30: tilde.v1.ResendPushResponse.attempt:type_name -> tilde.v1.PushAttempt
+	39, // 31: tilde.v1.ExplainDeliveryRequest.max_wait:type_name -> google.protobuf.Duration
+	4,  // 32: tilde.v1.ExplainDeliveryResponse.standing:type_name -> tilde.v1.ExplainDeliveryResponse.Standing
+	41, // 33: tilde.v1.ExplainDeliveryResponse.next_time:type_name -> google.protobuf.Timestamp
+	11, // 34: tilde.v1.Subscriptions.CreateSubscription:input_type -> tilde.v1.CreateSubscriptionRequest
+	13, // 35: tilde.v1.Subscriptions.GetSubscription:input_type -> tilde.v1.GetSubscriptionRequest
+	15, // 36: tilde.v1.Subscriptions.ListSubscriptions:input_type -> tilde.v1.ListSubscriptionsRequest
+	17, // 37: tilde.v1.Subscriptions.UpdateSubscription:input_type -> tilde.v1.UpdateSubscriptionRequest
+	19, // 38: tilde.v1.Subscriptions.DeleteSubscription:input_type -> tilde.v1.DeleteSubscriptionRequest
+	21, // 39: tilde.v1.Subscriptions.SeekSubscription:input_type -> tilde.v1.SeekSubscriptionRequest
+	23, // 40: tilde.v1.Subscriptions.PauseSubscription:input_type -> tilde.v1.PauseSubscriptionRequest
+	25, // 41: tilde.v1.Subscriptions.ResumeSubscription:input_type -> tilde.v1.ResumeSubscriptionRequest
+	27, // 42: tilde.v1.Subscriptions.PurgeSubscription:input_type -> tilde.v1.PurgeSubscriptionRequest
+	29, // 43: tilde.v1.Subscriptions.RedriveDeadLetters:input_type -> tilde.v1.RedriveDeadLettersRequest
+	35, // 44: tilde.v1.Subscriptions.ExplainDelivery:input_type -> tilde.v1.ExplainDeliveryRequest
+	31, // 45: tilde.v1.Subscriptions.ListPushAttempts:input_type -> tilde.v1.ListPushAttemptsRequest
+	33, // 46: tilde.v1.Subscriptions.ResendPush:input_type -> tilde.v1.ResendPushRequest
+	12, // 47: tilde.v1.Subscriptions.CreateSubscription:output_type -> tilde.v1.CreateSubscriptionResponse
+	14, // 48: tilde.v1.Subscriptions.GetSubscription:output_type -> tilde.v1.GetSubscriptionResponse
+	16, // 49: tilde.v1.Subscriptions.ListSubscriptions:output_type -> tilde.v1.ListSubscriptionsResponse
+	18, // 50: tilde.v1.Subscriptions.UpdateSubscription:output_type -> tilde.v1.UpdateSubscriptionResponse
+	20, // 51: tilde.v1.Subscriptions.DeleteSubscription:output_type -> tilde.v1.DeleteSubscriptionResponse
+	22, // 52: tilde.v1.Subscriptions.SeekSubscription:output_type -> tilde.v1.SeekSubscriptionResponse
+	24, // 53: tilde.v1.Subscriptions.PauseSubscription:output_type -> tilde.v1.PauseSubscriptionResponse
+	26, // 54: tilde.v1.Subscriptions.ResumeSubscription:output_type -> tilde.v1.ResumeSubscriptionResponse
+	28, // 55: tilde.v1.Subscriptions.PurgeSubscription:output_type -> tilde.v1.PurgeSubscriptionResponse
+	30, // 56: tilde.v1.Subscriptions.RedriveDeadLetters:output_type -> tilde.v1.RedriveDeadLettersResponse
+	36, // 57: tilde.v1.Subscriptions.ExplainDelivery:output_type -> tilde.v1.ExplainDeliveryResponse
+	32, // 58: tilde.v1.Subscriptions.ListPushAttempts:output_type -> tilde.v1.ListPushAttemptsResponse
+	34, // 59: tilde.v1.Subscriptions.ResendPush:output_type -> tilde.v1.ResendPushResponse
+	47, // [47:60] is the sub-list for method output_type
+	34, // [34:47] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_tilde_v1_subscriptions_proto_init() }
@@ -2147,8 +2694,8 @@ func file_tilde_v1_subscriptions_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tilde_v1_subscriptions_proto_rawDesc), len(file_tilde_v1_subscriptions_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   27,
+			NumEnums:      5,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

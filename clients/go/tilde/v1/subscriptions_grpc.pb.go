@@ -30,6 +30,8 @@ const (
 	Subscriptions_PurgeSubscription_FullMethodName  = "/tilde.v1.Subscriptions/PurgeSubscription"
 	Subscriptions_RedriveDeadLetters_FullMethodName = "/tilde.v1.Subscriptions/RedriveDeadLetters"
 	Subscriptions_ExplainDelivery_FullMethodName    = "/tilde.v1.Subscriptions/ExplainDelivery"
+	Subscriptions_ListPushAttempts_FullMethodName   = "/tilde.v1.Subscriptions/ListPushAttempts"
+	Subscriptions_ResendPush_FullMethodName         = "/tilde.v1.Subscriptions/ResendPush"
 )
 
 // SubscriptionsClient is the client API for Subscriptions service.
@@ -66,6 +68,12 @@ type SubscriptionsClient interface {
 	RedriveDeadLetters(ctx context.Context, in *RedriveDeadLettersRequest, opts ...grpc.CallOption) (*RedriveDeadLettersResponse, error)
 	// Says where one message stands with this subscription, and why.
 	ExplainDelivery(ctx context.Context, in *ExplainDeliveryRequest, opts ...grpc.CallOption) (*ExplainDeliveryResponse, error)
+	// The last pushes of a subscription with a `push_config`, newest first: 100 at the most, and none from before the
+	// broker that pushes was started.
+	ListPushAttempts(ctx context.Context, in *ListPushAttemptsRequest, opts ...grpc.CallOption) (*ListPushAttemptsResponse, error)
+	// Sends the message of an earlier push once more, at once, whatever became of it, and answers when the target has.
+	// It settles nothing. FAILED_PRECONDITION (PUSH_NOT_CONFIGURED) if the subscription pushes nowhere by now.
+	ResendPush(ctx context.Context, in *ResendPushRequest, opts ...grpc.CallOption) (*ResendPushResponse, error)
 }
 
 type subscriptionsClient struct {
@@ -186,6 +194,26 @@ func (c *subscriptionsClient) ExplainDelivery(ctx context.Context, in *ExplainDe
 	return out, nil
 }
 
+func (c *subscriptionsClient) ListPushAttempts(ctx context.Context, in *ListPushAttemptsRequest, opts ...grpc.CallOption) (*ListPushAttemptsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPushAttemptsResponse)
+	err := c.cc.Invoke(ctx, Subscriptions_ListPushAttempts_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *subscriptionsClient) ResendPush(ctx context.Context, in *ResendPushRequest, opts ...grpc.CallOption) (*ResendPushResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResendPushResponse)
+	err := c.cc.Invoke(ctx, Subscriptions_ResendPush_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SubscriptionsServer is the server API for Subscriptions service.
 // All implementations must embed UnimplementedSubscriptionsServer
 // for forward compatibility.
@@ -220,6 +248,12 @@ type SubscriptionsServer interface {
 	RedriveDeadLetters(context.Context, *RedriveDeadLettersRequest) (*RedriveDeadLettersResponse, error)
 	// Says where one message stands with this subscription, and why.
 	ExplainDelivery(context.Context, *ExplainDeliveryRequest) (*ExplainDeliveryResponse, error)
+	// The last pushes of a subscription with a `push_config`, newest first: 100 at the most, and none from before the
+	// broker that pushes was started.
+	ListPushAttempts(context.Context, *ListPushAttemptsRequest) (*ListPushAttemptsResponse, error)
+	// Sends the message of an earlier push once more, at once, whatever became of it, and answers when the target has.
+	// It settles nothing. FAILED_PRECONDITION (PUSH_NOT_CONFIGURED) if the subscription pushes nowhere by now.
+	ResendPush(context.Context, *ResendPushRequest) (*ResendPushResponse, error)
 	mustEmbedUnimplementedSubscriptionsServer()
 }
 
@@ -262,6 +296,12 @@ func (UnimplementedSubscriptionsServer) RedriveDeadLetters(context.Context, *Red
 }
 func (UnimplementedSubscriptionsServer) ExplainDelivery(context.Context, *ExplainDeliveryRequest) (*ExplainDeliveryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ExplainDelivery not implemented")
+}
+func (UnimplementedSubscriptionsServer) ListPushAttempts(context.Context, *ListPushAttemptsRequest) (*ListPushAttemptsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPushAttempts not implemented")
+}
+func (UnimplementedSubscriptionsServer) ResendPush(context.Context, *ResendPushRequest) (*ResendPushResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResendPush not implemented")
 }
 func (UnimplementedSubscriptionsServer) mustEmbedUnimplementedSubscriptionsServer() {}
 func (UnimplementedSubscriptionsServer) testEmbeddedByValue()                       {}
@@ -482,6 +522,42 @@ func _Subscriptions_ExplainDelivery_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Subscriptions_ListPushAttempts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPushAttemptsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubscriptionsServer).ListPushAttempts(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Subscriptions_ListPushAttempts_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubscriptionsServer).ListPushAttempts(ctx, req.(*ListPushAttemptsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Subscriptions_ResendPush_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResendPushRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubscriptionsServer).ResendPush(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Subscriptions_ResendPush_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubscriptionsServer).ResendPush(ctx, req.(*ResendPushRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Subscriptions_ServiceDesc is the grpc.ServiceDesc for Subscriptions service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -532,6 +608,14 @@ var Subscriptions_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ExplainDelivery",
 			Handler:    _Subscriptions_ExplainDelivery_Handler,
+		},
+		{
+			MethodName: "ListPushAttempts",
+			Handler:    _Subscriptions_ListPushAttempts_Handler,
+		},
+		{
+			MethodName: "ResendPush",
+			Handler:    _Subscriptions_ResendPush_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

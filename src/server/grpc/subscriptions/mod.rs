@@ -156,6 +156,17 @@ impl subscriptions_server::Subscriptions for SubscriptionsService {
         let explained = self.0.explain(&namespace, &name, Sequence(request.sequence)).await?;
         Ok(Response::new(explanation(explained)))
     }
+
+    async fn list_push_attempts(
+        &self,
+        _: Request<pb::ListPushAttemptsRequest>,
+    ) -> Result<Response<pb::ListPushAttemptsResponse>, Status> {
+        Err(Status::unimplemented("comes with webhooks"))
+    }
+
+    async fn resend_push(&self, _: Request<pb::ResendPushRequest>) -> Result<Response<pb::ResendPushResponse>, Status> {
+        Err(Status::unimplemented("comes with webhooks"))
+    }
 }
 
 /// Which subscription is meant.
