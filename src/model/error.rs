@@ -65,6 +65,8 @@ reasons! {
     MessageInvalid = "MESSAGE_INVALID", Invalid, "A part of the message breaks a limit.";
     MessageTooLarge = "MESSAGE_TOO_LARGE", Invalid, "The message or the request is too large.";
     RequestInvalid = "REQUEST_INVALID", Invalid, "The request is malformed or contradicts itself.";
+    ContentTypeInvalid = "CONTENT_TYPE_INVALID", Invalid, "Over HTTP: the body is of a type that the path does not take.";
+    NotAcceptable = "NOT_ACCEPTABLE", Invalid, "Over HTTP: the client accepts no type that the path answers with.";
     NamespaceNotFound = "NAMESPACE_NOT_FOUND", NotFound, "No such namespace.";
     SubscriptionNotFound = "SUBSCRIPTION_NOT_FOUND", NotFound, "No such subscription.";
     TopicNotFound = "TOPIC_NOT_FOUND", NotFound, "Nothing is kept of such a topic.";

@@ -11,13 +11,14 @@ use tokio_util::task::TaskTracker;
 use super::{
     Config,
     accept::{Acceptor, Listen},
+    calls::Calls,
     connection::Connections,
     counters::Counters,
     front::Front,
-    http::Pages,
+    http::{Pages, Plain, Rest},
     layer, process,
     readiness::{Readiness, State},
-    routes::{Parts, Routes},
+    routes::Routes,
 };
 use crate::{broker::Broker, model::Error, shutdown::Shutdown, telemetry::Metrics};
 
@@ -122,12 +123,10 @@ impl<L: Listen> Bound<L> {
             () = &mut shutdown => return Ok(Ended { failure: None, cut: 0 }),
             () = &mut accepting => return Ok(Ended { failure: None, cut: 0 }),
         };
-        front.open(Routes::new(Parts {
-            broker: Arc::clone(&broker),
-            pages,
-            shutdown: asked.clone(),
-            streams_per_connection: config.max_connection_streams,
-        }));
+        let streams = config.max_connection_streams;
+        let calls = Arc::new(Calls::new(broker.clone(), &readiness, asked.clone(), streams));
+        let plain = Plain::new(pages, Rest::new(broker.clone(), calls.clone()));
+        front.open(Routes { calls, plain });
         tracing::info!(listen = %local_addr, "open");
 
         let failure = tokio::select! {

@@ -22,7 +22,7 @@ use tonic::{
 };
 use tower::ServiceExt as _;
 
-use super::routes::Answer;
+use super::calls::Answer;
 use crate::{
     broker::{Broker, Holder},
     model::{Error, Reason, Result},

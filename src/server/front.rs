@@ -15,8 +15,9 @@ use tonic_health::{pb::health_server::HealthServer, server::HealthService};
 use tower::ServiceExt as _;
 
 use super::{
-    http::Pages,
-    routes::{Answer, Routes, is_grpc, ready},
+    calls::{Answer, ready},
+    http::{Pages, refused},
+    routes::{Routes, is_grpc},
 };
 use crate::model::{Error, Reason};
 
@@ -49,7 +50,8 @@ impl Front {
     {
         let path = request.uri().path();
         if !is_grpc(request.headers()) {
-            return ready(self.pages.answer(request.method(), path));
+            let page = self.pages.answer(request.method(), path);
+            return ready(page.unwrap_or_else(|| refused(&not_open())));
         }
         let health = HealthServer::<HealthService>::NAME;
         if path.strip_prefix('/').and_then(|path| path.strip_prefix(health)).is_some_and(|rest| rest.starts_with('/')) {

@@ -7,6 +7,7 @@
 pub mod config;
 
 mod accept;
+mod calls;
 mod connection;
 mod counters;
 mod edge;
@@ -14,6 +15,8 @@ mod forward;
 mod front;
 mod gather;
 mod greeting;
+mod json;
+mod local;
 mod process;
 mod readiness;
 

@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pb", &[]),
     ("engine", &["model", "clock"]),
     ("broker", &["model", "engine", "clock", "telemetry"]),
-    ("server", &["model", "broker", "pb", "shutdown", "telemetry"]),
+    ("server", &["model", "broker", "pb", "shutdown", "telemetry", "units"]),
     ("client", &["model", "pb", "clock"]),
     // The broker is put together here, so this one knows the parts by name; and this one works on the files of a broker
     // that is stopped.

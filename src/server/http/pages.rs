@@ -30,8 +30,8 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Answers a request that is no gRPC.
-    pub fn answer(&self, method: &Method, path: &str) -> Response<Body> {
+    /// Answers a request for a page; None if there is none of that path.
+    pub fn answer(&self, method: &Method, path: &str) -> Option<Response<Body>> {
         let page = match path {
             "/healthz" => text(StatusCode::OK, "ok\n".into()),
             "/readyz" => match self.readiness.get() {
@@ -41,12 +41,9 @@ impl Pages {
                 State::Failed => text(StatusCode::SERVICE_UNAVAILABLE, "failed\n".into()),
             },
             "/metrics" => self.metrics(),
-            _ => {
-                let detail = "nothing is here: there are /healthz, /readyz, /metrics, and gRPC with reflection";
-                return problem(StatusCode::NOT_FOUND, detail);
-            }
+            _ => return None,
         };
-        match *method {
+        Some(match *method {
             Method::GET => page,
             // HTTP/2 would send a body that nobody expects.
             Method::HEAD => page.map(|_| Body::empty()),
@@ -55,7 +52,7 @@ impl Pages {
                 refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
                 refusal
             }
-        }
+        })
     }
 
     fn metrics(&self) -> Response<Body> {

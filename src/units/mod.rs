@@ -1,4 +1,8 @@
-//! Sizes and durations as people write them: `64MiB`, `1h30m`. Never guesses a unit.
+//! Sizes, durations and positions as people write them: `64MiB`, `1h30m`, `earliest`. Never guesses a unit.
+
+mod start;
+
+pub use start::Start;
 
 use std::{fmt, str::FromStr, time::Duration};
 
