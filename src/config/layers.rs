@@ -183,9 +183,9 @@ fn unknown(defaults: &Flat, key: &str) -> String {
     if sections(defaults).any(|section| section == key) {
         return format!("this is a section: write it as [{key}], with its settings below");
     }
-    let section = key.split_once('.').map(|(section, _)| section);
+    let section = key.rsplit_once('.').map(|(section, _)| section);
     let section = section.filter(|name| sections(defaults).any(|section| section == *name));
-    let within = defaults.keys().filter_map(|known| match (section, known.split_once('.')) {
+    let within = defaults.keys().filter_map(|known| match (section, known.rsplit_once('.')) {
         (Some(section), Some((within, name))) => (within == section).then_some(name),
         (None, None) => Some(known.as_str()),
         _ => None,
@@ -203,12 +203,12 @@ fn unknown(defaults: &Flat, key: &str) -> String {
 
 /// The sections there are, each as often as it has settings.
 fn sections(defaults: &Flat) -> impl Iterator<Item = &str> {
-    defaults.keys().filter_map(|key| Some(key.split_once('.')?.0))
+    defaults.keys().filter_map(|key| Some(key.rsplit_once('.')?.0))
 }
 
 /// The variable that sets `key`: `TILDE_STORAGE_TAIL_BYTES`.
 fn variable(key: &str) -> String {
-    format!("TILDE_{}", key.replace('.', "_").to_uppercase())
+    format!("TILDE_{}", key.replace(['.', '-'], "_").to_uppercase())
 }
 
 /// Text as the kind of value that a setting takes.
@@ -222,6 +222,10 @@ fn typed(text: String, default: &Value) -> Result<Value, String> {
             "false" | "0" | "" => Ok(Value::Boolean(false)),
             _ => Err(format!("{text:?} is neither true nor false")),
         },
+        Value::Array(_) => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Ok(Value::Array(parts.map(|part| Value::String(part.to_owned())).collect()))
+        }
         _ => Ok(Value::String(text)),
     }
 }
@@ -251,18 +255,20 @@ fn flatten(table: &Table) -> Flat {
 fn nest<'a, K: AsRef<str> + 'a, V: std::borrow::Borrow<Value> + 'a>(flat: impl IntoIterator<Item = (K, V)>) -> Table {
     let mut table = Table::new();
     for (key, value) in flat {
-        let value = value.borrow().clone();
-        match key.as_ref().split_once('.') {
-            Some((section, key)) => {
-                let section = table.entry(section).or_insert_with(|| Table::new().into());
-                if let Value::Table(section) = section {
-                    section.insert(key.to_owned(), value);
-                }
-            }
-            None => drop(table.insert(key.as_ref().to_owned(), value)),
-        }
+        put(&mut table, key.as_ref(), value.borrow().clone());
     }
     table
+}
+
+fn put(table: &mut Table, key: &str, value: Value) {
+    match key.split_once('.') {
+        Some((section, key)) => {
+            if let Value::Table(section) = table.entry(section).or_insert_with(|| Table::new().into()) {
+                put(section, key, value);
+            }
+        }
+        None => drop(table.insert(key.to_owned(), value)),
+    }
 }
 
 impl fmt::Display for Origin {

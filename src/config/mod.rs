@@ -38,6 +38,8 @@ pub struct Config {
     pub storage: Storage,
     /// The JetStream engine.
     pub jetstream: JetStream,
+    /// Other systems, served under their own addresses.
+    pub profiles: Profiles,
 }
 
 /// What clients may ask for.
@@ -58,6 +60,56 @@ pub struct Server {
     pub drain_grace: Span,
     /// How long a new connection may take to say what it wants.
     pub handshake_timeout: Span,
+    /// Pages that browsers may call for besides the broker's own, as in `https://app.example`; `*` is all.
+    pub allow_origins: Vec<String>,
+}
+
+/// Other systems, each served as its clients know it, on a port of its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a section of settings")]
+pub struct Profiles {
+    /// Topics, and a mailbox a user.
+    pub mailbox: Mailbox,
+    /// Topics, pushed to URLs.
+    pub webhook_inbox: WebhookInbox,
+}
+
+/// The profile `mailbox`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section of settings")]
+pub struct Mailbox {
+    /// Where it listens; nowhere if it is empty.
+    pub listen: Door,
+    /// In which namespace its topics and subscriptions are.
+    pub namespace: String,
+}
+
+/// The profile `webhook-inbox`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section of settings")]
+pub struct WebhookInbox {
+    /// Where it listens; nowhere if it is empty.
+    pub listen: Door,
+    /// In which namespace its topics and subscriptions are.
+    pub namespace: String,
+    /// What subscribers are sent.
+    pub body: InboxBody,
+    /// The status for what is published to a topic without subscribers: 404 or 200.
+    pub no_subscribers: u16,
+    /// Refuse what does not say that it is JSON.
+    pub require_content_type: bool,
+    /// How long a subscriber has for its answer, and a publish for all of theirs.
+    pub timeout: Span,
+}
+
+/// What subscribers of the profile `webhook-inbox` are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InboxBody {
+    /// What was published, with `topic` and `message_timestamp_utc` in it.
+    Flat,
+    /// `{"topic":…,"data":…}`.
+    Envelope,
 }
 
 /// The embedded engine.
@@ -127,6 +179,11 @@ pub enum Verify {
 #[serde(try_from = "String", into = "String")]
 pub struct Listen(pub SocketAddr);
 
+/// An address and a port, or nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Door(pub Option<SocketAddr>);
+
 /// What is logged: a level, or directives as `tracing` takes them (`info,tilde::engine=debug`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -146,6 +203,26 @@ impl Default for Config {
             server: Server::default(),
             storage: Storage::default(),
             jetstream: JetStream::default(),
+            profiles: Profiles::default(),
+        }
+    }
+}
+
+impl Default for Mailbox {
+    fn default() -> Self {
+        Mailbox { listen: Door::default(), namespace: crate::model::NamespaceName::default().to_string() }
+    }
+}
+
+impl Default for WebhookInbox {
+    fn default() -> Self {
+        WebhookInbox {
+            listen: Door::default(),
+            namespace: crate::model::NamespaceName::default().to_string(),
+            body: InboxBody::Flat,
+            no_subscribers: 404,
+            require_content_type: true,
+            timeout: Span(Duration::from_secs(5)),
         }
     }
 }
@@ -175,6 +252,7 @@ impl Default for Server {
             max_connections: 65_536,
             drain_grace: Span(Duration::from_secs(5)),
             handshake_timeout: Span(Duration::from_secs(10)),
+            allow_origins: Vec::new(),
         }
     }
 }
@@ -188,7 +266,7 @@ impl Default for Storage {
 impl Config {
     /// Whether every number lies where it makes sense. The error says what is allowed.
     fn check_ranges(&self) -> Result<(), String> {
-        let Config { limits, server, storage, .. } = self;
+        let Config { limits, server, storage, profiles, .. } = self;
         if self.data.as_os_str().is_empty() {
             return Err("it is empty: name a directory, as in ./tilde-data".into());
         }
@@ -196,6 +274,16 @@ impl Config {
         within(server.max_connections, 1, 1_000_000)?;
         within(server.drain_grace, Span(Duration::ZERO), Span(Duration::from_secs(300)))?;
         within(server.handshake_timeout, Span(Duration::from_millis(100)), Span(Duration::from_secs(300)))?;
+        within(profiles.webhook_inbox.timeout, Span(Duration::from_secs(1)), Span(Duration::from_secs(30)))?;
+        if ![200, 404].contains(&profiles.webhook_inbox.no_subscribers) {
+            return Err(format!(
+                "{} is no such status: 404 and 200 are allowed",
+                profiles.webhook_inbox.no_subscribers
+            ));
+        }
+        for namespace in [&profiles.mailbox.namespace, &profiles.webhook_inbox.namespace] {
+            crate::model::NamespaceName::parse(namespace).map_err(|error| error.message().to_owned())?;
+        }
         within(storage.tail_bytes, Size(1 << 20), Size(1 << 40))?;
         within(storage.segment_max_bytes, Size(1 << 20), Size(1 << 30))?;
         within(self.worker_threads, 0, 1_024)
@@ -226,13 +314,13 @@ impl Config {
     /// Refuses to be open by accident: as long as there are no credentials, whoever reaches the port may do
     /// everything.
     pub fn check_exposure(&self) -> Result<(), String> {
-        if self.listen.0.ip().is_loopback() || self.insecure {
-            return Ok(());
-        }
+        let Profiles { mailbox, webhook_inbox } = &self.profiles;
+        let all = [Some(self.listen.0), mailbox.listen.0, webhook_inbox.listen.0];
+        let open = all.into_iter().flatten().find(|address| !address.ip().is_loopback());
+        let Some(open) = open.filter(|_| !self.insecure) else { return Ok(()) };
         Err(format!(
-            "{} can be reached from other machines, and there are no credentials: whoever reaches it could read and \
-             write everything. Listen on 127.0.0.1, or allow it with --insecure (insecure = true)",
-            self.listen
+            "{open} can be reached from other machines, and there are no credentials: whoever reaches it could read and \
+             write everything. Listen on 127.0.0.1, or allow it with --insecure (insecure = true)"
         ))
     }
 }
@@ -273,6 +361,23 @@ impl TryFrom<String> for Listen {
 
     fn try_from(text: String) -> Result<Self, String> {
         text.parse()
+    }
+}
+
+impl TryFrom<String> for Door {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "" => Ok(Door(None)),
+            text => text.parse().map(|Listen(address)| Door(Some(address))),
+        }
+    }
+}
+
+impl From<Door> for String {
+    fn from(door: Door) -> String {
+        door.0.map(|address| address.to_string()).unwrap_or_default()
     }
 }
 

@@ -67,6 +67,7 @@ reasons! {
     RequestInvalid = "REQUEST_INVALID", Invalid, "The request is malformed or contradicts itself.";
     ContentTypeInvalid = "CONTENT_TYPE_INVALID", Invalid, "Over HTTP: the body is of a type that the path does not take.";
     NotAcceptable = "NOT_ACCEPTABLE", Invalid, "Over HTTP: the client accepts no type that the path answers with.";
+    OriginNotAllowed = "ORIGIN_NOT_ALLOWED", Precondition, "Over HTTP: a browser asks for a page of another site, which nobody allowed.";
     NamespaceNotFound = "NAMESPACE_NOT_FOUND", NotFound, "No such namespace.";
     SubscriptionNotFound = "SUBSCRIPTION_NOT_FOUND", NotFound, "No such subscription.";
     TopicNotFound = "TOPIC_NOT_FOUND", NotFound, "Nothing is kept of such a topic.";

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use super::http::profiles::Profile;
 use crate::model::limits;
 
 /// How the edge listens, and what a connection may cost.
@@ -17,6 +18,10 @@ pub struct Config {
     /// A connection that has not said by then which HTTP it speaks is closed; so is one on HTTP/1 that has not sent
     /// the headers of a request.
     pub handshake_timeout: Duration,
+    /// Pages that browsers may call for besides the broker's own: `https://app.example`, or `*`.
+    pub allow_origins: Vec<String>,
+    /// Other systems that are served, each on a port of its own.
+    pub profiles: Vec<(SocketAddr, Profile)>,
     /// Open at the same time; what comes beyond is closed at once. Fewer if the process may not open so many files.
     pub max_connections: usize,
     /// Streams of one connection, open at the same time. A client waits with more. (The library's own 200 would hang
@@ -54,6 +59,8 @@ impl Default for Config {
             listen: (Ipv4Addr::LOCALHOST, 7126).into(),
             backlog: 4_096,
             handshake_timeout: Duration::from_secs(10),
+            allow_origins: Vec::new(),
+            profiles: Vec::new(),
             max_connections: 65_536,
             max_connection_streams: limits::STREAMS_PER_CONNECTION,
             keepalive_interval: Duration::from_secs(20),

@@ -48,6 +48,18 @@ impl Connections {
         }
     }
 
+    /// Others whose calls go elsewhere, and that end with these.
+    pub fn beside(&self, stack: Stack) -> Self {
+        Connections {
+            stack: Arc::new(stack),
+            http1: self.http1.clone(),
+            http2: self.http2.clone(),
+            config: self.config.clone(),
+            closing: self.closing.clone(),
+            cutting: self.cutting.clone(),
+        }
+    }
+
     /// Serves one connection until it ends.
     pub async fn serve(self: Arc<Self>, io: impl Io, _open: Open) {
         tokio::select! {

@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use tokio::{
     net::{TcpListener, TcpSocket},
     time::{Instant, timeout, timeout_at},
@@ -15,8 +16,10 @@ use super::{
     connection::Connections,
     counters::Counters,
     front::Front,
-    http::{Pages, Plain, Rest},
-    layer, process,
+    http::{Origins, Pages, Plain, Rest, profiles::Profile},
+    layer,
+    local::Local,
+    process,
     readiness::{Readiness, State},
     routes::Routes,
 };
@@ -33,6 +36,7 @@ pub struct Bound<L = TcpListener> {
     listener: L,
     local_addr: SocketAddr,
     config: Config,
+    profiles: Vec<(TcpListener, Profile)>,
 }
 
 /// How it went.
@@ -50,15 +54,22 @@ pub async fn bind(mut config: Config) -> io::Result<Bound> {
         let room = usize::try_from(files.saturating_sub(OTHER_FILES).max(files / 2)).unwrap_or(usize::MAX);
         config.max_connections = config.max_connections.min(room);
     }
-    let socket = match config.listen {
+    let listener = listen(config.listen, config.backlog)?;
+    let opened = config.profiles.drain(..).map(|(at, profile)| Ok((listen(at, config.backlog)?, profile)));
+    let profiles = opened.collect::<io::Result<_>>()?;
+    Ok(Bound { local_addr: listener.local_addr()?, listener, config, profiles })
+}
+
+fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     // A port whose last user just left is free.
     socket.set_reuseaddr(true)?;
-    socket.bind(config.listen)?;
-    let listener = socket.listen(config.backlog)?;
-    Ok(Bound { local_addr: listener.local_addr()?, listener, config })
+    let refused = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
+    socket.bind(address).map_err(refused)?;
+    socket.listen(backlog).map_err(refused)
 }
 
 /// Opens the port and serves until it is told to stop: [`bind`] and [`Bound::serve`] in one.
@@ -74,12 +85,17 @@ pub async fn run(
 impl<L: Listen> Bound<L> {
     /// One whose connections come in elsewhere than at a port of the system.
     pub fn over(listener: L, local_addr: SocketAddr, config: Config) -> Self {
-        Bound { listener, local_addr, config }
+        Bound { listener, local_addr, config, profiles: Vec::new() }
     }
 
     /// Where it listens: the port that was taken, if any was wanted.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where the other systems are served.
+    pub fn profile_addrs(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        self.profiles.iter().filter_map(|(listener, profile)| Some((profile.name(), listener.local_addr().ok()?)))
     }
 
     /// Serves a broker, as [`Bound::serve_once_open`] says.
@@ -98,35 +114,43 @@ impl<L: Listen> Bound<L> {
         metrics: Arc<Metrics>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<Ended, E> {
-        let Bound { listener, local_addr, config } = self;
+        let Bound { listener, local_addr, config, profiles } = self;
         let asked = Shutdown::default();
         let readiness = Readiness::new().await;
         let counters = Arc::new(Counters::default());
         let pages = Pages { metrics, counters: Arc::clone(&counters), readiness: readiness.clone() };
-        let front = Front::new(pages.clone());
+        let front = Front::new(Some(pages.clone()));
         let connections = Arc::new(Connections::new(&config, layer::stack(front.clone())));
         let tasks = TaskTracker::new();
-        let acceptor = Acceptor {
-            listener,
-            connections: Arc::clone(&connections),
-            tasks: tasks.clone(),
-            counters,
-            most: config.max_connections,
-            patience: config.keepalive_interval + config.keepalive_timeout,
-        };
-        // Boxed, so that the port closes when the broker begins to drain.
-        let (mut accepting, mut shutdown) = (Box::pin(acceptor.run()), pin!(shutdown));
+        let beside: Vec<_> = profiles
+            .into_iter()
+            .map(|(listener, profile)| {
+                let front = Front::new(None);
+                let connections = Arc::new(connections.beside(layer::stack(front.clone())));
+                (profile, front, accept(listener, &connections, &tasks, &counters, &config).run())
+            })
+            .collect();
+        let acceptor = accept(listener, &connections, &tasks, &counters, &config);
+        let (profiles, others): (Vec<_>, Vec<_>) =
+            beside.into_iter().map(|(profile, front, accepting)| ((profile, front), accepting)).unzip();
+        // Boxed, so that the ports close when the broker begins to drain.
+        let mut accepting = Box::pin(async { tokio::join!(acceptor.run(), join_all(others)) });
+        let mut shutdown = pin!(shutdown);
         let broker = tokio::select! {
             biased;
             opened = opening => opened?,
             // What is half open is as after a crash, which it must survive anyway.
             () = &mut shutdown => return Ok(Ended { failure: None, cut: 0 }),
-            () = &mut accepting => return Ok(Ended { failure: None, cut: 0 }),
+            _ = &mut accepting => return Ok(Ended { failure: None, cut: 0 }),
         };
         let streams = config.max_connection_streams;
         let calls = Arc::new(Calls::new(broker.clone(), &readiness, asked.clone(), streams));
-        let plain = Plain::new(pages, Rest::new(broker.clone(), calls.clone()));
-        front.open(Routes { calls, plain });
+        let rest = Rest::new(broker.clone(), calls.clone());
+        let plain = Plain::new(pages, rest, calls.clone(), Origins::new(&config.allow_origins));
+        for (profile, front) in profiles {
+            front.open(Routes::Profile(profile.serve(Local(calls.clone()))));
+        }
+        front.open(Routes::Contract(calls, plain));
         tracing::info!(listen = %local_addr, "open");
 
         let failure = tokio::select! {
@@ -136,7 +160,7 @@ impl<L: Listen> Bound<L> {
             () = shutdown => None,
             () = asked.requested() => None,
             () = tell(&broker, &readiness) => None,
-            () = accepting => None,
+            _ = accepting => None,
         };
         if let Some(error) = &failure {
             tracing::error!(%error, "the engine failed: the broker stops");
@@ -145,6 +169,24 @@ impl<L: Listen> Bound<L> {
         let grace = asked.grace().unwrap_or(config.drain_grace);
         let cut = drain(&broker, &readiness, &connections, &tasks, grace).await;
         Ok(Ended { failure, cut })
+    }
+}
+
+/// Takes connections at one port.
+fn accept<L: Listen>(
+    listener: L,
+    connections: &Arc<Connections>,
+    tasks: &TaskTracker,
+    counters: &Arc<Counters>,
+    config: &Config,
+) -> Acceptor<L> {
+    Acceptor {
+        listener,
+        connections: connections.clone(),
+        tasks: tasks.clone(),
+        counters: counters.clone(),
+        most: config.max_connections,
+        patience: config.keepalive_interval + config.keepalive_timeout,
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::service::Service;
 use tonic::{Status, body::Body, codegen::StdError, server::NamedService};
 use tonic_health::{pb::health_server::HealthServer, server::HealthService};
@@ -28,12 +28,13 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Front {
     routes: Arc<OnceLock<Routes>>,
-    pages: Pages,
+    // None where another system is served, whose clients know nothing of them.
+    pages: Option<Pages>,
 }
 
 impl Front {
     /// Without routes yet.
-    pub fn new(pages: Pages) -> Self {
+    pub fn new(pages: Option<Pages>) -> Self {
         Front { routes: Arc::default(), pages }
     }
 
@@ -49,13 +50,18 @@ impl Front {
         B::Error: Into<StdError> + Send,
     {
         let path = request.uri().path();
+        let Some(pages) = &self.pages else {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            return ready(response);
+        };
         if !is_grpc(request.headers()) {
-            let page = self.pages.answer(request.method(), path);
+            let page = pages.answer(request.method(), path);
             return ready(page.unwrap_or_else(|| refused(&not_open())));
         }
         let health = HealthServer::<HealthService>::NAME;
         if path.strip_prefix('/').and_then(|path| path.strip_prefix(health)).is_some_and(|rest| rest.starts_with('/')) {
-            let health = HealthServer::new(HealthService::from_health_reporter(self.pages.readiness.reporter()));
+            let health = HealthServer::new(HealthService::from_health_reporter(pages.readiness.reporter()));
             return Box::pin(health.oneshot(request.map(Body::new)));
         }
         ready(Status::from(not_open()).into_http())

@@ -9,15 +9,15 @@ use tonic::{body::Body, codegen::StdError};
 
 use super::{
     calls::{Answer, Calls, ready},
-    http::{Plain, problem},
+    http::{Plain, problem, profiles::Serving},
 };
 
-/// Leads each request on.
-pub struct Routes {
-    /// gRPC.
-    pub calls: Arc<Calls>,
-    /// The rest.
-    pub plain: Plain,
+/// Leads each request on: what one port serves.
+pub enum Routes {
+    /// The contract: gRPC, and the rest.
+    Contract(Arc<Calls>, Plain),
+    /// Another system.
+    Profile(Serving),
 }
 
 impl<B> Service<Request<B>> for Routes
@@ -30,13 +30,14 @@ where
     type Future = Answer;
 
     fn call(&self, request: Request<B>) -> Answer {
-        if is_grpc(request.headers()) {
-            return match request.version() {
-                Version::HTTP_2 => self.calls.call(request),
+        match self {
+            Routes::Contract(calls, _) if is_grpc(request.headers()) => match request.version() {
+                Version::HTTP_2 => calls.call(request),
                 _ => ready(problem(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "gRPC needs HTTP/2")),
-            };
+            },
+            Routes::Contract(_, plain) => plain.call(request.map(Body::new)),
+            Routes::Profile(serving) => serving.call(request.map(Body::new)),
         }
-        self.plain.call(request.map(Body::new))
     }
 }
 

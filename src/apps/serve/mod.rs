@@ -21,6 +21,7 @@ use crate::{
         log::{self, LogEngine},
         memory::MemoryEngine,
     },
+    model::NamespaceName,
     server,
     telemetry::Metrics,
 };
@@ -72,9 +73,13 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let bound = server::bind(edge(config)).await.map_err(|error| cannot_listen(config, &error))?;
     let metrics = Arc::new(Metrics::default());
     let local = bound.local_addr();
+    let others: Vec<_> = bound.profile_addrs().collect();
     let opened = OnceCell::new();
     let opening = async {
         let (engine, broker) = open(config, local, &metrics).await?;
+        for (name, address) in &others {
+            output::line(format!("profile {name} is listening on http://{address}"))?;
+        }
         output::line(ready(config, local))?;
         opened.set(engine).ok();
         anyhow::Ok(broker)
@@ -188,8 +193,31 @@ fn edge(config: &Config) -> server::Config {
         max_connections: config.server.max_connections,
         handshake_timeout: config.server.handshake_timeout.0,
         drain_grace: config.server.drain_grace.0,
+        allow_origins: config.server.allow_origins.clone(),
+        profiles: profiles(&config.profiles),
         ..server::Config::default()
     }
+}
+
+/// Which other systems are served, and where.
+fn profiles(config: &config::Profiles) -> Vec<(SocketAddr, server::Profile)> {
+    let namespace = |name: &str| NamespaceName::parse(name).expect("the configuration was checked");
+    let config::Profiles { mailbox, webhook_inbox: inbox } = config;
+    let mailbox = mailbox.listen.0.map(|address| {
+        (address, server::Profile::Mailbox(server::mailbox::Config { namespace: namespace(&mailbox.namespace) }))
+    });
+    let inbox = inbox.listen.0.map(|address| {
+        let config = server::webhook_inbox::Config {
+            namespace: namespace(&inbox.namespace),
+            has_envelope: inbox.body == config::InboxBody::Envelope,
+            needs_subscribers: inbox.no_subscribers == 404,
+            needs_content_type: inbox.require_content_type,
+            timeout: inbox.timeout.0,
+            allows_loopback: address.ip().is_loopback(),
+        };
+        (address, server::Profile::WebhookInbox(config))
+    });
+    mailbox.into_iter().chain(inbox).collect()
 }
 
 /// What the broker is told.

@@ -34,6 +34,10 @@ pub struct Settings {
     #[arg(long)]
     insecure: bool,
 
+    /// Also serve another system on a port of its own: mailbox, webhook-inbox; may be repeated
+    #[arg(long, value_name = "NAME=ADDR", value_parser = profile)]
+    profile: Vec<Flag>,
+
     /// What is logged to standard error: off, error, warn, info, debug, trace, or directives as in
     /// info,tilde::engine=debug [default: info]
     #[arg(long, value_name = "LEVEL")]
@@ -65,8 +69,19 @@ impl Settings {
             ("log_format", "--log-format", self.log_format.clone()),
         ];
         let flags = given.into_iter().filter_map(|(key, name, value)| Some(Flag { key, name, value: value? }));
-        flags.collect()
+        flags.chain(self.profile.clone()).collect()
     }
+}
+
+/// Reads `mailbox=127.0.0.1:8080`.
+fn profile(text: &str) -> Result<Flag, String> {
+    let (name, address) = text.split_once('=').ok_or("write a profile's name, `=` and an address to listen on")?;
+    let key = match name {
+        "mailbox" => "profiles.mailbox.listen",
+        "webhook-inbox" => "profiles.webhook-inbox.listen",
+        _ => return Err(format!("there is no profile {name:?}: there are mailbox and webhook-inbox")),
+    };
+    Ok(Flag { key, name: "--profile", value: address.to_owned() })
 }
 
 /// What should be looked at in the environment, a sentence each.

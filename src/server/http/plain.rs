@@ -1,32 +1,80 @@
-//! Where a request over plain HTTP goes: to a page, to the table of REST, or nowhere. Never decides what a broker decides.
+//! Where a request goes that is no gRPC over HTTP/2: to a page, to the table of REST, through gRPC-Web to the calls, or
+//! nowhere. Never decides what a broker decides.
 
-use http::{Method, Request};
+use std::{convert::Infallible, sync::Arc};
+
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use tonic::body::Body;
+use tonic_web::{GrpcWebLayer, GrpcWebService};
+use tower::{Layer as _, ServiceExt as _, util::BoxCloneSyncService};
 
-use super::{Pages, problem, rest::Rest};
-use crate::server::calls::{Answer, ready};
+use super::{
+    Pages,
+    origin::{self, Origins, Verdict},
+    problem::{nowhere, problem},
+    rest::Rest,
+};
+use crate::server::calls::{Answer, Calls, ready};
+
+type Web = GrpcWebService<BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>>;
 
 /// Leads each request on.
 #[derive(Clone)]
 pub struct Plain {
     pages: Pages,
     rest: Rest,
+    web: Web,
+    calls: Arc<Calls>,
+    origins: Origins,
 }
 
 impl Plain {
-    /// Over what answers.
-    pub fn new(pages: Pages, rest: Rest) -> Self {
-        Plain { pages, rest }
+    /// Over what answers, for pages of these origins besides its own.
+    pub fn new(pages: Pages, rest: Rest, calls: Arc<Calls>, origins: Origins) -> Self {
+        let called = calls.clone();
+        let called = tower::service_fn(move |request| called.call(request));
+        let web = GrpcWebLayer::new().layer(BoxCloneSyncService::new(called));
+        Plain { pages, rest, web, calls, origins }
     }
 
-    /// Answers a request. HEAD is GET without a body.
-    pub fn call(&self, mut request: Request<Body>) -> Answer {
+    /// Answers a request.
+    pub fn call(&self, request: Request<Body>) -> Answer {
         if let Some(page) = self.pages.answer(request.method(), request.uri().path()) {
             return ready(page);
         }
-        if !Rest::has(request.uri().path()) {
-            return ready(problem::nowhere());
+        let (head, body) = request.into_parts();
+        let exposed = match self.origins.judge(&head) {
+            Verdict::Own => None,
+            Verdict::Allowed(origin) => Some(origin),
+            Verdict::Answer(answer) => return ready(answer),
+        };
+        let answer = self.lead(Request::from_parts(head, body));
+        match exposed {
+            None => answer,
+            Some(origin) => Box::pin(async move {
+                let Ok(mut answer) = answer.await;
+                origin::expose(answer.headers_mut(), origin);
+                Ok(answer)
+            }),
         }
+    }
+
+    fn lead(&self, mut request: Request<Body>) -> Answer {
+        let path = request.uri().path();
+        if self.calls.has(path) {
+            return match is_web(request.headers()) {
+                true => Box::pin(self.web.clone().oneshot(request)),
+                false => {
+                    let detail =
+                        "this path takes gRPC: POST with the content type application/grpc, or application/grpc-web";
+                    ready(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
+                }
+            };
+        }
+        if !Rest::has(path) {
+            return ready(nowhere());
+        }
+        // HEAD is GET without a body.
         let is_head = request.method() == Method::HEAD;
         if is_head {
             *request.method_mut() = Method::GET;
@@ -37,4 +85,9 @@ impl Plain {
             Ok(if is_head { answer.map(|_| Body::empty()) } else { answer })
         })
     }
+}
+
+fn is_web(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.as_bytes()).unwrap_or_default();
+    kind.starts_with(b"application/grpc-web")
 }

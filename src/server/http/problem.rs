@@ -14,6 +14,7 @@ pub fn http_status(reason: Reason) -> StatusCode {
     match (reason, reason.code()) {
         (Reason::MessageTooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
         (Reason::ContentTypeInvalid, _) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        (Reason::OriginNotAllowed, _) => StatusCode::FORBIDDEN,
         (Reason::NotAcceptable, _) => StatusCode::NOT_ACCEPTABLE,
         (Reason::StorageFull, _) => StatusCode::INSUFFICIENT_STORAGE,
         (_, model::Code::Invalid) => StatusCode::BAD_REQUEST,

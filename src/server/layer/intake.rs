@@ -1,7 +1,7 @@
 //! Bounds the memory of requests that have not arrived in full: together they may take so much, and each must arrive in
 //! time. Nobody waits for room: a request that waits would hold the window of its connection, and with it the rest of
 //! those that have room. What arrives at once, as nearly all do, passes without being counted; so does the beginning of a
-//! message on a stream that has had one before.
+//! message on a stream that has had one before. A request that is no gRPC is one message, its body.
 
 use std::{
     future::Future,
@@ -21,7 +21,10 @@ use tokio::{
 };
 use tonic::{Status, codegen::StdError};
 
-use crate::model::{Error, Reason};
+use crate::{
+    model::{Error, Reason},
+    server::routes::is_grpc,
+};
 
 /// Bytes of requests that have arrived in part, over all connections.
 const MOST: usize = 256 << 20;
@@ -54,8 +57,9 @@ where
     type Future = S::Future;
 
     fn call(&self, request: Request<B>) -> Self::Future {
-        let budget = &self.budget;
-        self.inner.call(request.map(|body| Counted { body, progress: Progress::new(budget.clone()) }))
+        let mut progress = Progress::new(self.budget.clone());
+        progress.is_whole = !is_grpc(request.headers());
+        self.inner.call(request.map(|body| Counted { body, progress }))
     }
 }
 
@@ -68,6 +72,8 @@ pub struct Counted<B> {
 /// How far the message has come that comes just now.
 struct Progress {
     budget: Arc<Semaphore>,
+    // The message is all that comes, without a prefix.
+    is_whole: bool,
     // Its prefix, as far as it has come; and of what follows, what has come and what is still to come.
     prefix: [u8; PREFIX],
     begun: usize,
@@ -96,12 +102,16 @@ where
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
         let this = &mut *self;
         match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) if this.progress.is_whole && this.body.is_end_stream() => {
+                this.progress.held = None;
+                Poll::Ready(Some(Ok(frame)))
+            }
             Poll::Ready(Some(Ok(frame))) => {
                 let counted = frame.data_ref().map_or(Ok(()), |data| this.progress.count(data));
                 this.progress.excuse();
                 Poll::Ready(Some(counted.map(|()| frame)))
             }
-            Poll::Pending => match &mut this.progress.held {
+            Poll::Pending => match this.progress.awaited() {
                 Some(held) => {
                     ready!(held.patience.as_mut().poll(cx));
                     Poll::Ready(Some(Err(late())))
@@ -123,11 +133,24 @@ where
 
 impl Progress {
     fn new(budget: Arc<Semaphore>) -> Self {
-        Progress { budget, prefix: [0; PREFIX], begun: 0, come: 0, missing: 0, later: false, held: None }
+        Progress {
+            budget,
+            is_whole: false,
+            prefix: [0; PREFIX],
+            begun: 0,
+            come: 0,
+            missing: 0,
+            later: false,
+            held: None,
+        }
     }
 
     /// Walks over what has come, and makes room for the message that it ends in, unless it ends with a whole one.
     fn count(&mut self, mut data: &[u8]) -> Result<(), StdError> {
+        if self.is_whole {
+            self.come += data.len();
+            data = &[];
+        }
         while !data.is_empty() {
             if self.missing == 0 {
                 data = self.begin(data);
@@ -153,6 +176,15 @@ impl Progress {
             }
         }
         Ok(())
+    }
+
+    /// What bounds the wait for the rest. A stream may be silent between two messages; a body must come.
+    fn awaited(&mut self) -> Option<&mut Held> {
+        if self.is_whole && self.held.is_none() {
+            let room = take(&self.budget, 0).ok()?;
+            self.held = Some(Held { room, patience: Box::pin(sleep(PATIENCE)) });
+        }
+        self.held.as_mut()
     }
 
     /// Something has come after the time was over: then it was the broker that did not read.
@@ -223,6 +255,22 @@ mod tests {
         assert_eq!(budget.available_permits(), 12);
         drop(second);
         assert_eq!(budget.available_permits(), 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_without_a_prefix_is_one_message_and_must_come() {
+        let budget = Arc::new(Semaphore::new(20));
+        let mut body = Progress::new(budget.clone());
+        body.is_whole = true;
+        let due = body.awaited().map(|held| held.patience.deadline());
+        assert_eq!(due, Some(Instant::now() + PATIENCE));
+        body.count(&[0, 0, 0, 0, 1, 7]).unwrap();
+        body.count(&[9; 10]).unwrap();
+        assert_eq!((held(&body), budget.available_permits()), (16, 4));
+        assert!(body.count(&[9; 5]).is_err());
+        drop(body);
+        assert_eq!(budget.available_permits(), 20);
+        assert!(Progress::new(budget).awaited().is_none(), "a stream may be silent");
     }
 
     #[tokio::test(start_paused = true)]

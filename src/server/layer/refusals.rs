@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, header};
 use hyper::service::Service;
 use tonic::{Code, Status, body::Body};
 
@@ -49,7 +49,14 @@ where
             return Poll::Ready(Ok(answer));
         }
         Poll::Ready(Ok(match Status::from_header_map(answer.headers()) {
-            Some(refused) => status::restate(refused, limits::REQUEST_BYTES).into_http(),
+            Some(refused) => {
+                let mut restated = status::restate(refused, limits::REQUEST_BYTES).into_http();
+                // It may have been asked over gRPC-Web.
+                if let Some(kind) = answer.headers().get(header::CONTENT_TYPE) {
+                    restated.headers_mut().insert(header::CONTENT_TYPE, kind.clone());
+                }
+                restated
+            }
             None => answer,
         }))
     }
