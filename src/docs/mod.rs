@@ -6,6 +6,9 @@ pub mod architecture {}
 #[doc = include_str!("delivery.md")]
 pub mod delivery {}
 
+#[doc = include_str!("http.md")]
+pub mod http {}
+
 #[doc = include_str!("operating.md")]
 pub mod operating {}
 

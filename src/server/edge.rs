@@ -148,7 +148,7 @@ impl<L: Listen> Bound<L> {
         let rest = Rest::new(broker.clone(), calls.clone());
         let plain = Plain::new(pages, rest, calls.clone(), Origins::new(&config.allow_origins));
         for (profile, front) in profiles {
-            front.open(Routes::Profile(profile.serve(Local(calls.clone()))));
+            front.open(Routes::Profile(profile.serve(Local::new(broker.clone(), calls.clone()))));
         }
         front.open(Routes::Contract(calls, plain));
         tracing::info!(listen = %local_addr, "open");

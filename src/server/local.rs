@@ -10,15 +10,30 @@ use prost::Message;
 use tonic::{Code, Status, body::Body};
 
 use super::calls::Calls;
+use crate::broker::Broker;
 
 /// What comes before a message: a flag, and its length in four bytes.
 const PREFIX: usize = 5;
 
 /// A client within.
 #[derive(Clone)]
-pub struct Local(pub Arc<Calls>);
+pub struct Local {
+    calls: Arc<Calls>,
+    broker: Arc<Broker>,
+}
 
 impl Local {
+    /// Over a broker, and the calls that reach it.
+    pub fn new(broker: Arc<Broker>, calls: Arc<Calls>) -> Self {
+        Local { calls, broker }
+    }
+
+    /// The broker's wall time.
+    pub fn now(&self) -> jiff::Timestamp {
+        let (seconds, nanos) = self.broker.now().parts();
+        jiff::Timestamp::new(seconds, nanos).unwrap_or_default()
+    }
+
     /// Asks a call that takes one message and answers one, as in `/tilde.v1.Topics/GetTopic`.
     pub async fn ask<T: Message + Default>(&self, path: &'static str, message: &impl Message) -> Result<T, Status> {
         let answer = self.ask_encoded(Uri::from_static(path), message.encode_to_vec().into()).await?;
@@ -35,7 +50,7 @@ impl Local {
         (*request.method_mut(), *request.version_mut(), *request.uri_mut()) = (Method::POST, Version::HTTP_2, path);
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
-        let Ok(answered) = self.0.call(request).await;
+        let Ok(answered) = self.calls.call(request).await;
         let (head, body) = answered.into_parts();
         let told = Status::from_header_map(&head.headers);
         if let Some(refused) = told.filter(|status| status.code() != Code::Ok) {

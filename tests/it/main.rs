@@ -14,6 +14,7 @@ mod engines;
 mod filter;
 mod grpcurl;
 mod layers;
+mod profiles;
 mod readme;
 mod simulation;
 mod support;

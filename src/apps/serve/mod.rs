@@ -213,7 +213,6 @@ fn profiles(config: &config::Profiles) -> Vec<(SocketAddr, server::Profile)> {
             needs_subscribers: inbox.no_subscribers == 404,
             needs_content_type: inbox.require_content_type,
             timeout: inbox.timeout.0,
-            allows_loopback: address.ip().is_loopback(),
         };
         (address, server::Profile::WebhookInbox(config))
     });

@@ -157,6 +157,11 @@ pub fn invalid(field: &str, what: &str) -> Error {
     Error::new(Reason::RequestInvalid, format!("{field} {what}")).field(field)
 }
 
+/// The token of a page that begins behind a name, whether there is such a one or not.
+pub fn page_after(name: &str) -> String {
+    URL_SAFE_NO_PAD.encode(name)
+}
+
 /// What a listing asks for: how many rows, after which name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PageRequest {
@@ -203,7 +208,7 @@ impl PageRequest {
             return String::new();
         }
         rows.truncate(keep);
-        rows.last().map(|row| URL_SAFE_NO_PAD.encode(name(row))).unwrap_or_default()
+        rows.last().map(|row| page_after(name(row))).unwrap_or_default()
     }
 }
 

@@ -4,6 +4,7 @@ pub mod dice;
 pub mod engine;
 pub mod nats;
 pub mod network;
+pub mod plain;
 pub mod proxy;
 pub mod tool;
 
@@ -134,6 +135,8 @@ pub struct Tilde {
     pub url: String,
     /// The line with which it said so.
     pub ready: String,
+    /// The other systems that it serves, and where.
+    pub profiles: Vec<(String, String)>,
     directory: PathBuf,
     // Held for its Drop; none if the directory is someone else's.
     _own: Option<TempDir>,
@@ -180,15 +183,20 @@ impl Tilde {
         command.stderr(File::options().create(true).append(true).open(&log).unwrap());
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut ready = String::new();
-        stdout.read_line(&mut ready).unwrap();
+        let (mut ready, mut profiles) = (String::new(), Vec::new());
+        while stdout.read_line(&mut ready).unwrap() > 0 {
+            let profile = ready.strip_prefix("profile ").and_then(|rest| rest.trim_end().split_once(" is listening on "));
+            let Some((name, url)) = profile else { break };
+            profiles.push((name.to_owned(), url.to_owned()));
+            ready.clear();
+        }
         let url = ready.strip_prefix("tilde is listening on ").and_then(|rest| rest.split_once(','));
         let Some((url, _)) = url else {
             let _ = (child.kill(), child.wait());
             panic!("it did not start: {}", fs::read_to_string(&log).unwrap());
         };
         engine::settle(directory, before);
-        Tilde { url: url.to_owned(), ready, child: Some(child), directory: directory.to_owned(), _own: None, stdout }
+        Tilde { url: url.to_owned(), ready, profiles, child: Some(child), directory: directory.to_owned(), _own: None, stdout }
     }
 
     /// A client command, to be run or spawned.
@@ -208,6 +216,13 @@ impl Tilde {
     #[track_caller]
     pub fn run_with(&self, args: &[&str], stdin: &[u8]) -> Answer {
         run(self.command(args), Some(stdin))
+    }
+
+    /// Where it serves another system.
+    #[track_caller]
+    pub fn profile(&self, name: &str) -> String {
+        let found = self.profiles.iter().find(|(known, _)| known == name);
+        found.unwrap_or_else(|| panic!("it serves no {name}")).1.clone()
     }
 
     /// Where it runs.

@@ -9,6 +9,8 @@ use crate::model::limits;
 
 /// A hash stands behind this; no escaped name begins so.
 const HASHED: &str = "%#";
+/// Of a subscription's name, each part: two of them and the system's name are a name.
+const PART_BYTES: usize = (limits::NAME_BYTES - 15) / 2;
 /// The empty name; no other escaped name is this.
 const EMPTY: &str = "%";
 
@@ -21,15 +23,24 @@ pub fn topic(bytes: &[u8]) -> String {
     match name.len() {
         0 => EMPTY.to_owned(),
         1..=limits::TOPIC_BYTES => name,
-        _ => hashed("", &[bytes]),
+        _ => hashed(bytes),
     }
 }
 
-/// A subscription for what a system calls by these parts: a word for the system, and a part each.
-pub fn subscription(system: &str, parts: &[&[u8]]) -> String {
-    let names: Vec<_> = parts.iter().map(|part| escaped(part, "/")).collect();
-    let name = format!("{system}/{}", names.join("/"));
-    if name.len() <= limits::NAME_BYTES { name } else { hashed(&format!("{system}/"), parts) }
+/// A subscription for what a system calls by these two: a word for the system, and a part each. Those of a system with the
+/// same first part begin alike.
+pub fn subscription(system: &str, first: &[u8], second: &[u8]) -> String {
+    format!("{}{}", subscriptions(system, first), part(second))
+}
+
+/// What the names of subscriptions begin with that have this first part.
+pub fn subscriptions(system: &str, first: &[u8]) -> String {
+    format!("{system}/{}/", part(first))
+}
+
+fn part(bytes: &[u8]) -> String {
+    let name = escaped(bytes, "/");
+    if name.len() <= PART_BYTES { name } else { hashed(bytes) }
 }
 
 fn escaped(bytes: &[u8], besides: &str) -> String {
@@ -56,14 +67,9 @@ fn escape(bytes: &[u8], out: &mut String) {
     }
 }
 
-fn hashed(front: &str, parts: &[&[u8]]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    let mut out = format!("{front}{HASHED}");
-    for byte in hash.finalize() {
+fn hashed(bytes: &[u8]) -> String {
+    let mut out = HASHED.to_owned();
+    for byte in Sha256::digest(bytes) {
         let written = write!(out, "{byte:02x}");
         debug_assert!(written.is_ok(), "memory takes what is written");
     }
@@ -85,10 +91,11 @@ mod tests {
         assert_eq!(topic("你好世界/a?".as_bytes()), "你好世界/a?");
         assert_eq!(topic(b"a~b%c\n\xff"), "a%7Eb%25c%0A%FF");
         assert_eq!((topic(b"").as_str(), topic(b"$x").as_str()), ("%", "%24x"));
-        assert_eq!(subscription("mailbox", &[b"a/b", b"alice"]), "mailbox/a%2Fb/alice");
+        assert_eq!(subscription("mailbox", b"a/b", b"alice"), "mailbox/a%2Fb/alice");
         let (first, second) = ("a".repeat(300), format!("{}b", "a".repeat(299)));
-        let long = |text: &str| subscription("mailbox", &[text.as_bytes(), b"u"]);
+        let long = |text: &str| subscription("mailbox", text.as_bytes(), b"u");
         assert!(long(&first).len() < 100 && long(&first) != long(&second));
+        assert!(long(&first).starts_with(&subscriptions("mailbox", first.as_bytes())));
     }
 
     proptest! {
@@ -102,10 +109,10 @@ mod tests {
             prop_assert!(topics.iter().all(|name| Topic::parse_writable(name.as_str()).is_ok()));
             prop_assert!(Topic::parse_writable(topic(&long)).is_ok());
             let pairs: Vec<_> = names.iter().zip(names.iter().skip(1)).collect();
-            let subscriptions: BTreeSet<_> = pairs.iter().map(|(a, b)| subscription("x", &[a, b])).collect();
+            let subscriptions: BTreeSet<_> = pairs.iter().map(|(a, b)| subscription("x", a, b)).collect();
             prop_assert_eq!(subscriptions.len(), pairs.len());
             prop_assert!(subscriptions.iter().all(|name| SubscriptionName::parse(name).is_ok()));
-            prop_assert!(SubscriptionName::parse(&subscription("x", &[&long, &long])).is_ok());
+            prop_assert!(SubscriptionName::parse(&subscription("webhook-inbox", &long, &long)).is_ok());
         }
     }
 }

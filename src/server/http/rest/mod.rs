@@ -35,7 +35,7 @@ pub struct Rest {
 impl Rest {
     /// Over a broker and the calls that reach it.
     pub fn new(broker: Arc<Broker>, calls: Arc<Calls>) -> Self {
-        Rest { broker, local: Local(calls), document: Arc::default() }
+        Rest { local: Local::new(broker.clone(), calls), broker, document: Arc::default() }
     }
 
     /// Whether a path is one of the table, whatever the method.

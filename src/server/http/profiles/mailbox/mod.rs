@@ -180,7 +180,7 @@ impl Place {
     }
 
     fn subscription(&self) -> String {
-        names::subscription("mailbox", &[&self.topic, self.user.as_deref().unwrap_or_default()])
+        names::subscription("mailbox", &self.topic, self.user.as_deref().unwrap_or_default())
     }
 }
 
