@@ -6,7 +6,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tilde::apps::{
     bench, config, consume, failure,
     flags::{self, Flags},
-    log, namespace, publish, serve, subscribe, subscription, topics,
+    inbox, log, namespace, publish, serve, subscribe, subscription, topics,
     transfer::{export, import},
 };
 
@@ -28,6 +28,7 @@ enum Command {
     Publish(publish::Args),
     Subscribe(subscribe::Args),
     Consume(consume::Args),
+    Inbox(inbox::Args),
     Subscription(subscription::Args),
     Topics(topics::Args),
     Namespace(namespace::Args),
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Command::Publish(args) => publish::run(args),
         Command::Subscribe(args) => subscribe::run(args),
         Command::Consume(args) => consume::run(args),
+        Command::Inbox(args) => inbox::run(args),
         Command::Subscription(args) => subscription::run(args),
         Command::Topics(args) => topics::run(args),
         Command::Namespace(args) => namespace::run(args),

@@ -8,6 +8,7 @@ pub mod publish;
 pub mod subscribe;
 
 pub mod consume;
+pub mod inbox;
 pub mod subscription;
 
 pub mod namespace;

@@ -9,7 +9,12 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Tilde, engine, nats::Nats, plain::{Told, ask}, proxy};
+use crate::support::{
+    Tilde, engine,
+    nats::Nats,
+    plain::{Told, ask},
+    proxy,
+};
 
 const NAME: &str = "mailbox";
 
@@ -165,7 +170,10 @@ fn what_waits_survives_a_restart() {
     let bodies = |user: &str, count: usize| -> Vec<String> {
         (0..count).map(|_| ask("GET", &format!("{url}/t/{user}"), &[], b"").text()).collect()
     };
-    assert_eq!((bodies("one", 2), bodies("two", 3)), (vec!["m2".into(), String::new()], vec!["m1".into(), "m2".into(), String::new()]));
+    assert_eq!(
+        (bodies("one", 2), bodies("two", 3)),
+        (vec!["m2".into(), String::new()], vec!["m1".into(), "m2".into(), String::new()])
+    );
     engine::forget(directory.path());
 }
 
@@ -219,7 +227,10 @@ fn fifty_topics_at_once_over_three_brokers() {
         .map(|place| {
             std::fs::write(place.path().join("tilde.toml"), "[jetstream]\nreplicas = 3\n").unwrap();
             let urls = nats.urls().join(",");
-            Tilde::start_in(place.path(), &["--engine", "jetstream", "--nats", &urls, "--profile", "mailbox=127.0.0.1:0"])
+            Tilde::start_in(
+                place.path(),
+                &["--engine", "jetstream", "--nats", &urls, "--profile", "mailbox=127.0.0.1:0"],
+            )
         })
         .collect();
     let urls: Vec<_> = brokers.iter().map(|broker| broker.profile(NAME)).collect();

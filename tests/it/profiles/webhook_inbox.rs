@@ -82,7 +82,8 @@ fn subscribers_are_listed_once_and_leave() {
     let told = ask_json("POST", &hub.at("/subscribe/%20topic1%20"), &json!({ "url": format!(" {one} ") }).to_string());
     assert_eq!(told.json()["message"], format!("Subscription created successfully between  topic1  and {one}"));
     assert_eq!(list("topic1").1.as_array().map(Vec::len), Some(2));
-    let leave = |url: &str| ask_json("DELETE", &hub.at("/subscribe/topic1"), &json!({ "url": url }).to_string()).status();
+    let leave =
+        |url: &str| ask_json("DELETE", &hub.at("/subscribe/topic1"), &json!({ "url": url }).to_string()).status();
     assert_eq!((leave(one), leave(one), list("topic1")), (200, 404, (200, json!([two]))));
     assert_eq!((leave(two), list("topic1")), (200, (404, none)));
 }
@@ -133,7 +134,9 @@ fn what_makes_no_sense_is_refused_in_the_systems_words() {
         let told = ask(method, &hub.at(path), &[], b"");
         assert_eq!((told.status(), told.header("allow")), (405, Some(allow)), "{method} {path}");
     }
-    for (query, status) in [("", 400), ("?url=http://localhost:2/y", 404), ("?url=http://localhost:1/x&max=0", 400), ("?uri=x", 400)] {
+    for (query, status) in
+        [("", 400), ("?url=http://localhost:2/y", 404), ("?url=http://localhost:1/x&max=0", 400), ("?uri=x", 400)]
+    {
         assert_eq!(ask("GET", &hub.at(&format!("/inbox{query}")), &[], b"").status(), status, "{query}");
     }
 }
@@ -149,7 +152,10 @@ fn everyone_gets_what_was_published_as_it_was() {
     assert_eq!((told.status(), told.json()), (200, json!({ "message": "Message has been sent to all subscribers" })));
     for receiver in &receivers {
         let got = receiver.next();
-        assert_eq!((got.first.as_str(), got.header("content-type")), ("POST /event HTTP/1.1", Some("application/json")));
+        assert_eq!(
+            (got.first.as_str(), got.header("content-type")),
+            ("POST /event HTTP/1.1", Some("application/json"))
+        );
         let text = got.text();
         let nested = r#""nested":{"a":[1,{"ä ö":null}],"big":123456789012345678901234567890,"":1.10}"#;
         assert!(text.contains(nested), "{text}");
@@ -194,7 +200,9 @@ fn who_is_not_reached_is_named_and_what_it_missed_waits_for_it() {
     let waiting = hub.inbox(&dead);
     let numbers: Vec<_> = waiting.iter().map(|(_, message)| message["number"].as_u64().unwrap()).collect();
     assert_eq!(numbers, [1, 2, 3], "the oldest first");
-    assert!(waiting.iter().all(|(_, message)| message["topic"] == "news" && message["message_timestamp_utc"].is_string()));
+    assert!(
+        waiting.iter().all(|(_, message)| message["topic"] == "news" && message["message_timestamp_utc"].is_string())
+    );
     assert!(hub.inbox(&dead).is_empty(), "they are leased");
     assert!(hub.inbox(&live.url).is_empty());
     let ids: Vec<_> = waiting.iter().map(|(id, _)| id).collect();
@@ -316,5 +324,8 @@ fn the_sample_receiver_can_be_switched_and_asks_for_what_it_missed() {
     while hub.publish("news", r#"{"message":"hello"}"#).status() != 200 {}
     assert!(inbox.lines.next().unwrap().unwrap().contains("hello"));
     assert_eq!(inbox.ask("GET", "/toggle_post_event").0, 200);
-    assert_eq!((inbox.ask("POST", "/event").0, inbox.ask("DELETE", "/event").0, inbox.ask("GET", "/x").0), (503, 405, 404));
+    assert_eq!(
+        (inbox.ask("POST", "/event").0, inbox.ask("DELETE", "/event").0, inbox.ask("GET", "/x").0),
+        (503, 405, 404)
+    );
 }

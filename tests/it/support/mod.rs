@@ -185,7 +185,8 @@ impl Tilde {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let (mut ready, mut profiles) = (String::new(), Vec::new());
         while stdout.read_line(&mut ready).unwrap() > 0 {
-            let profile = ready.strip_prefix("profile ").and_then(|rest| rest.trim_end().split_once(" is listening on "));
+            let profile =
+                ready.strip_prefix("profile ").and_then(|rest| rest.trim_end().split_once(" is listening on "));
             let Some((name, url)) = profile else { break };
             profiles.push((name.to_owned(), url.to_owned()));
             ready.clear();
@@ -196,7 +197,15 @@ impl Tilde {
             panic!("it did not start: {}", fs::read_to_string(&log).unwrap());
         };
         engine::settle(directory, before);
-        Tilde { url: url.to_owned(), ready, profiles, child: Some(child), directory: directory.to_owned(), _own: None, stdout }
+        Tilde {
+            url: url.to_owned(),
+            ready,
+            profiles,
+            child: Some(child),
+            directory: directory.to_owned(),
+            _own: None,
+            stdout,
+        }
     }
 
     /// A client command, to be run or spawned.
