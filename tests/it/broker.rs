@@ -3,6 +3,7 @@
 mod begin;
 mod catalog;
 mod drain;
+mod explain;
 mod filters;
 mod lag;
 mod live;

@@ -279,6 +279,8 @@ impl Inner {
         if let Some(gap) = gap {
             self.consumers.values_mut().for_each(|consumer| consumer.miss(gap));
         }
+        // What has expired, or is gone, was passed.
+        self.onlookers.tell();
     }
 
     /// What topics a span is read of.

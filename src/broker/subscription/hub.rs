@@ -20,6 +20,7 @@ use super::{
     backlog::Backlog,
     ledger::{Ledger, Moment, Rules},
     locked::Lock,
+    onlookers::Onlookers,
     rate::Rate,
     window::Window,
 };
@@ -111,6 +112,8 @@ pub(super) struct Inner {
     pub version: u64,
     /// When something was last done with it.
     pub used: Instant,
+    /// Who waits for what becomes of a message.
+    pub onlookers: Onlookers,
 }
 
 /// A record that was read and not handed out yet.
@@ -191,6 +194,7 @@ impl Hub {
             sleeps_until: None,
             version,
             used: now,
+            onlookers: Onlookers::default(),
         };
         let (lock, saving, stirred, saved) = (Lock::new(inner), Default::default(), Notify::new(), Notify::new());
         let (tag, adopted) = (id as u32, AtomicBool::new(false));
@@ -244,6 +248,7 @@ impl Hub {
         inner.resumes = resumes(pause, self.shared.clock.now(), now);
         self.stir(&mut inner, now);
         inner.wake_all();
+        inner.onlookers.tell();
     }
 
     /// Whether it hands anything out, and until when not.
@@ -355,6 +360,7 @@ impl Hub {
     /// The ledger has changed, and must be kept. Answers the change's number.
     pub(super) fn changed(self: &Arc<Self>, inner: &mut Inner) -> u64 {
         inner.changes += 1;
+        inner.onlookers.tell();
         self.stir(inner, Instant::now() + super::upkeep::GATHERED);
         inner.changes
     }
@@ -380,6 +386,7 @@ impl Hub {
     pub(super) fn end(&self, inner: &mut Inner, error: Error) {
         inner.ended = Some(error);
         inner.wake_all();
+        inner.onlookers.tell();
         self.saved.notify_waiters();
     }
 

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use tilde::pb::v1::{
-    AckMode, AcknowledgeRequest, Attach, ConsumeRequest, ConsumeResponse, CreateSubscriptionRequest, FlowControl,
-    GetSubscriptionRequest, PullRequest, Settlement, Subscription, Verdict, subscriptions_client::SubscriptionsClient,
+    AckMode, AcknowledgeRequest, Attach, ConsumeRequest, ConsumeResponse, CreateSubscriptionRequest,
+    ExplainDeliveryRequest, FlowControl, GetSubscriptionRequest, PullRequest, Settlement, Subscription, Verdict,
+    explain_delivery_response::Standing, subscriptions_client::SubscriptionsClient,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -258,4 +259,32 @@ async fn a_subscription_that_asks_for_what_cannot_be_is_refused() {
         assert_eq!(violations.field_violations[0].field, field);
     }
     edge.works().await;
+}
+
+#[tokio::test]
+async fn an_explanation_waits_for_an_attempt_and_no_longer_than_its_caller() {
+    let edge = Edge::with_work().await;
+    let subscriptions = || SubscriptionsClient::new(edge.channel.clone());
+    let sequence = edge.publish("a", "x").await.sequence;
+    let explain = move |max_wait| ExplainDeliveryRequest {
+        name: "work".into(),
+        sequence,
+        max_wait: seconds(max_wait),
+        ..Default::default()
+    };
+    let refused = subscriptions().explain_delivery(explain(-1)).await.unwrap_err();
+    assert_refused(&refused, Code::InvalidArgument, "REQUEST_INVALID", Some("max_wait"));
+    // A wait that is longer than any is cut to the call's own.
+    let mut request = tonic::Request::new(explain(315_576_000_000));
+    request.set_timeout(Duration::from_millis(500));
+    let told = subscriptions().explain_delivery(request).await.unwrap().into_inner();
+    assert_eq!(told.standing(), Standing::Waiting);
+    let mut asking = subscriptions();
+    let asking = tokio::spawn(async move { asking.explain_delivery(explain(20)).await });
+    let ack_id = edge.pulled("work").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!asking.is_finished(), "being handed out is not the end of an attempt");
+    edge.broker().acknowledge(settling(settlement(&[&ack_id], Verdict::Nack))).await.unwrap();
+    let told = timeout(PATIENCE, asking).await.expect("nobody woke it").unwrap().unwrap().into_inner();
+    assert_eq!((told.standing(), told.attempts), (Standing::BackingOff, 1));
 }

@@ -213,6 +213,14 @@ impl Ledger {
         Some((entry.standing, entry.attempts, entry.failure.as_deref()))
     }
 
+    /// Whether a message may still be handed out, and no attempt of it has failed; for one that the subscription asks for.
+    pub fn is_untried(&self, sequence: Sequence) -> bool {
+        match self.open.get(&sequence) {
+            Some(entry) => entry.attempts == 0 && entry.standing != Standing::Dying,
+            None => sequence >= self.read,
+        }
+    }
+
     /// How many more leases may be out.
     pub fn room(&self, now: Instant) -> u32 {
         let most = match self.breaker.next_try() {
