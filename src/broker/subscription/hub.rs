@@ -83,6 +83,8 @@ pub(super) struct Inner {
     pub consumers: BTreeMap<u32, Consumer>,
     /// The number of the last one that came.
     pub last_consumer: u32,
+    /// Who takes also what backs off, in the order in which they came: as long as there are any, all others make way.
+    pub early: Vec<u32>,
     /// Who has room, and found nothing.
     pub line: VecDeque<u32>,
     /// Nothing may be handed out before this time, by the rate or as too much failed.
@@ -179,6 +181,7 @@ impl Hub {
             generation: 0,
             consumers: BTreeMap::new(),
             last_consumer: 0,
+            early: Vec::new(),
             line: VecDeque::new(),
             closed_until: None,
             edge: None,
@@ -421,7 +424,12 @@ impl Inner {
     /// Whether anything may be handed out to this one now.
     pub fn serves(&self, consumer: u32, wall: Timestamp) -> bool {
         let is_first = || self.consumers.iter().find(|(_, other)| !other.is_detached).map(|(first, _)| *first);
-        let stands_by = self.specification.order == DeliveryOrder::Exclusive && is_first() != Some(consumer);
+        let is_exclusive = self.specification.order == DeliveryOrder::Exclusive;
+        let stands_by = match self.early.first() {
+            None => is_exclusive && is_first() != Some(consumer),
+            Some(_) if !self.early.contains(&consumer) => true,
+            Some(first) => is_exclusive && (*first != consumer || self.others_hold()),
+        };
         self.ended.is_none() && !self.is_paused(wall) && !stands_by
     }
 

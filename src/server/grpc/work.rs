@@ -28,7 +28,11 @@ pub async fn pull(
 ) -> Result<pb::PullResponse, Status> {
     let namespace = NamespaceName::parse(&request.namespace)?;
     let subscription = SubscriptionName::parse(&request.subscription).map_err(|error| error.field("subscription"))?;
-    let max_wait = wait::parse(request.max_wait, headers)?;
+    let mut max_wait = wait::parse(request.max_wait, headers)?;
+    if request.include_backing_off {
+        // Nobody else is handed anything meanwhile.
+        max_wait = max_wait.min(wait::LONGEST);
+    }
     let max_messages = match request.max_messages {
         0 => PULLED,
         most @ 1..=limits::WINDOW_MESSAGES => most,
@@ -43,6 +47,7 @@ pub async fn pull(
         max_messages,
         max_wait,
         auto: settlements::is_auto(request.ack_mode, "ack_mode")?,
+        early: request.include_backing_off,
     };
     let (pulled, now, wall) = (broker.pull(pull).await?, Instant::now(), broker.now());
     Ok(pb::PullResponse {

@@ -67,8 +67,14 @@ impl Fixture {
     }
 
     pub async fn pull(&self, most: u32) -> Vec<Delivery> {
-        let pull =
-            Pull { namespace: home(), subscription: name(), max_messages: most, max_wait: Duration::ZERO, auto: false };
+        let pull = Pull {
+            namespace: home(),
+            subscription: name(),
+            max_messages: most,
+            max_wait: Duration::ZERO,
+            auto: false,
+            early: false,
+        };
         self.broker.pull(pull).await.unwrap().deliveries
     }
 }
@@ -322,7 +328,14 @@ async fn a_paused_subscription_hands_nothing_out_until_its_time() {
     fixture.broker.pause_subscription(&home(), &name(), None).await.unwrap();
     fixture.publish("jobs/a", "x").await;
     assert!(ready(&mut session).await.is_empty());
-    let pull = Pull { namespace: home(), subscription: name(), max_messages: 1, max_wait: Duration::ZERO, auto: true };
+    let pull = Pull {
+        namespace: home(),
+        subscription: name(),
+        max_messages: 1,
+        max_wait: Duration::ZERO,
+        auto: true,
+        early: false,
+    };
     assert_eq!(fixture.broker.pull(pull).await.unwrap_err().reason(), Reason::SubscriptionPaused);
     fixture.broker.resume_subscription(&home(), &name()).await.unwrap();
     assert_eq!(sequences(&ready(&mut session).await), [1]);

@@ -288,3 +288,41 @@ async fn an_explanation_waits_for_an_attempt_and_no_longer_than_its_caller() {
     let told = timeout(PATIENCE, asking).await.expect("nobody woke it").unwrap().unwrap().into_inner();
     assert_eq!((told.standing(), told.attempts), (Standing::BackingOff, 1));
 }
+
+#[tokio::test]
+async fn a_pull_takes_what_backs_off_and_waits_for_what_consumers_have() {
+    let edge = Edge::with_work().await;
+    for text in ["1", "2"] {
+        edge.publish("a", text).await;
+    }
+    let (send, mut stream) =
+        edge.consume(ConsumeRequest { attach: Some(attach()), ..Default::default() }).await.unwrap();
+    let mut held = Vec::new();
+    while held.len() < 2 {
+        held.extend(heard(&mut stream).await.unwrap().deliveries);
+    }
+    let settle = async |at: usize, settlement: Settlement| {
+        let settlement = Settlement { ack_ids: vec![held[at].ack_id.clone()], ..settlement };
+        send.send(ConsumeRequest { settlements: vec![settlement], ..Default::default() }).await.unwrap();
+    };
+    let nack = || Settlement { verdict: Verdict::Nack.into(), delay: seconds(3_600), ..Default::default() };
+    let early = |max_wait| PullRequest { include_backing_off: true, max_wait: seconds(max_wait), ..pull() };
+    assert!(edge.broker().pull(early(0)).await.unwrap().into_inner().deliveries.is_empty());
+    let mut broker = edge.broker();
+    let pulling = tokio::spawn(async move { broker.pull(early(20)).await });
+    settle(0, settlement(&[], Verdict::Ack)).await;
+    settle(1, nack()).await;
+    let pulled = timeout(PATIENCE, pulling).await.expect("nobody woke it").unwrap().unwrap().into_inner().deliveries;
+    let [one] = &pulled[..] else { panic!("{pulled:?}") };
+    assert_eq!((one.message.as_ref().unwrap().sequence, one.attempt), (2, 2));
+    // One whose connection breaks keeps nobody waiting.
+    let mut broken = edge.broker();
+    let waiting = tokio::spawn(async move { broken.pull(early(20)).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    waiting.abort();
+    let _ = waiting.await;
+    edge.broker().acknowledge(settling(settlement(&[&one.ack_id], Verdict::Ack))).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    edge.publish("a", "3").await;
+    assert_eq!(heard(&mut stream).await.unwrap().deliveries.len(), 1);
+}
