@@ -607,3 +607,18 @@ fn whether_it_comes_early_outlives_a_seek() {
     pair.nack_all(|_| 1_000);
     assert_eq!(pair.take_all(), [1, 2]);
 }
+
+#[test]
+fn what_backs_off_behind_an_earlier_one_of_its_key_waits_for_that() {
+    let mut pair = Pair::new(DeliveryOrder::Shared, &[1, 1]);
+    pair.take_all();
+    pair.nack_all(|_| 1_000);
+    // Both are out of their order only as there was none.
+    pair.ledger.configure(Rules { order: DeliveryOrder::Key, ..pair.model.rules.clone() });
+    pair.ledger.set_early(true);
+    assert_eq!(pair.take_all(), [1]);
+    let failure = |_| unreachable!();
+    let lease = pair.leased[0].1;
+    Pair::moment(pair.now, |moment| pair.ledger.settle(Sequence(1), lease, Verdict::Ack, failure, moment)).unwrap();
+    assert_eq!(pair.take_all(), [2]);
+}
