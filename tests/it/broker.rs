@@ -3,6 +3,8 @@
 mod begin;
 mod catalog;
 mod drain;
+mod early;
+mod explain;
 mod filters;
 mod lag;
 mod live;

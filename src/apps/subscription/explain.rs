@@ -1,5 +1,7 @@
 //! `tilde subscription explain`.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::{
@@ -9,9 +11,11 @@ use super::{
 use crate::{
     apps::{
         message, number,
-        output::{self, Format},
+        output::{self, Format, wire_duration},
     },
+    client,
     pb::v1::{ExplainDeliveryRequest, ExplainDeliveryResponse},
+    units::Span,
 };
 
 /// Say where one message stands with the subscription, and why
@@ -25,20 +29,31 @@ pub struct Args {
     #[arg(value_name = "SEQUENCE", value_parser = number::sequence)]
     sequence: u64,
 
+    /// Wait so long until it was tried once, or is settled; not while the subscription is paused or tripped
+    #[arg(long, value_name = "DURATION", default_value = "0s", group = "max_wait")]
+    wait: Span,
+
     #[command(flatten)]
     print: Print,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  tilde subscription explain mails 1042";
+  tilde subscription explain mails 1042
+  tilde subscription explain mails 1042 --wait 20s";
+
+/// How much longer the answer may take than the wait.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs it.
 pub async fn run(args: &Args, home: &Home) -> anyhow::Result<()> {
     let (name, sequence) = (args.name.name.clone(), args.sequence);
-    let request = ExplainDeliveryRequest { name, namespace: home.namespace(), sequence, ..Default::default() };
-    let answer = home.subscriptions().await?.explain_delivery(request).await;
-    let answer = answer.map_err(|status| home.failure(status))?.into_inner();
+    let max_wait = Some(wire_duration(args.wait.0));
+    let request = ExplainDeliveryRequest { name, namespace: home.namespace(), sequence, max_wait };
+    let mut client = home.subscriptions().await?;
+    let limit = args.wait.0.saturating_add(ANSWER_WITHIN);
+    let answer = client::within(limit, request, |request| client.explain_delivery(request)).await;
+    let answer = answer.map_err(|fault| home.failure(fault))?;
     let object = Object::new(&answer);
     match args.print.format {
         Format::Json => output::json(&object)?,

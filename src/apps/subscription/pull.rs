@@ -40,6 +40,13 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "0s", group = "max_wait")]
     wait: Span,
 
+    /// Also take what waits for another attempt, before its time
+    ///
+    /// The oldest come first. Consumers are handed nothing meanwhile, and what they have is awaited as long as --wait
+    /// allows: what they settle is not taken, and what they fail is. A subscription that is tripped delivers, too.
+    #[arg(long)]
+    early: bool,
+
     /// Acknowledge what was printed
     #[arg(long)]
     ack: bool,
@@ -57,6 +64,7 @@ const EXAMPLES: &str = "\
 Examples:
   tilde subscription pull mails --ack
   tilde subscription pull mails --max 1 --wait 20s --format json
+  tilde subscription pull mails --early --wait 20s      also what has failed and waits to be tried again
   tilde subscription pull mails                         then: tilde subscription ack mails ACK_ID";
 
 /// How much longer the answer may take than the wait.
@@ -75,7 +83,7 @@ pub async fn run(args: &Args, home: &Home) -> anyhow::Result<()> {
     if deliveries.is_empty() && args.format == Form::Text {
         // The pull itself went well.
         if let Ok(subscription) = home.get(&args.name).await {
-            eprintln!("{}", nothing(&subscription));
+            eprintln!("{}", nothing(&subscription, args.early));
         }
     }
     if !args.ack || deliveries.is_empty() {
@@ -88,13 +96,15 @@ pub async fn run(args: &Args, home: &Home) -> anyhow::Result<()> {
 }
 
 /// Why there was nothing to be had.
-fn nothing(subscription: &Subscription) -> String {
+fn nothing(subscription: &Subscription, early: bool) -> String {
     let name = &subscription.name;
     let stats = subscription.stats.unwrap_or_default();
     let (waiting, held) = (stats.backlog_messages, u64::from(stats.outstanding_messages));
     let why = match subscription.state() {
         State::Paused => format!("it is paused: `tilde subscription resume {name}` lets it deliver again"),
-        State::Tripped => "it is tripped: too many failed in a row, and it tries one message at a time".to_owned(),
+        State::Tripped if !early => {
+            "it is tripped: too many failed in a row, and it tries one message at a time".to_owned()
+        }
         _ if waiting == 0 => "no message waits".to_owned(),
         _ if held >= waiting => format!("all that waits is with consumers, {}", output::count(held, "message")),
         _ => format!(
@@ -115,7 +125,7 @@ impl Args {
             max_wait: Some(wire_duration(self.wait.0)),
             ack_mode: ack_mode.into(),
             namespace: home.namespace(),
-            include_backing_off: false,
+            include_backing_off: self.early,
         }
     }
 

@@ -24,6 +24,7 @@ impl Hub {
                 Ok(()) => {
                     inner.ledger.buried(death.sequence);
                     inner.changes += 1;
+                    inner.onlookers.tell();
                     inner.wake_next();
                 }
                 Err(error) => {

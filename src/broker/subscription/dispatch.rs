@@ -223,7 +223,7 @@ impl Hub {
 impl Inner {
     /// Whether nothing more may be out, whoever has room. Where time mends that, it says when.
     fn is_full(&mut self, now: Instant) -> bool {
-        let tries = self.ledger.next_try().filter(|next| now < *next);
+        let tries = self.ledger.next_try().filter(|next| now < *next && !self.ledger.is_early());
         let rate = if self.rate.room(now) == 0 { self.rate.next() } else { None };
         self.closed_until = tries.into_iter().chain(rate).max();
         self.closed_until.is_some() || self.ledger.room(now) == 0
@@ -279,6 +279,8 @@ impl Inner {
         if let Some(gap) = gap {
             self.consumers.values_mut().for_each(|consumer| consumer.miss(gap));
         }
+        // What has expired, or is gone, was passed.
+        self.onlookers.tell();
     }
 
     /// What topics a span is read of.

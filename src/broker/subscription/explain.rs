@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    hub::Hub,
+    hub::{Hub, Inner},
     ledger::{Failure, Standing as Open},
     letter,
 };
@@ -76,6 +76,28 @@ impl Broker {
         sequence: Sequence,
     ) -> Result<Explanation> {
         self.hub(namespace, name)?.explain(sequence).await
+    }
+
+    /// Says where a message stands, when an attempt of it has ended or it is settled: waits for that, at most so long, as
+    /// long as it can be expected.
+    pub async fn explain_within(
+        &self,
+        namespace: &NamespaceName,
+        name: &SubscriptionName,
+        sequence: Sequence,
+        max_wait: Duration,
+    ) -> Result<Explanation> {
+        let deadline = Instant::now() + max_wait;
+        let hub = self.hub(namespace, name)?;
+        let explained = hub.explain(sequence).await?;
+        if max_wait.is_zero() || !explained.is_untried() {
+            return Ok(explained);
+        }
+        hub.watch(deadline, |inner| !inner.will_try(sequence, self.now())).await;
+        if let Some(error) = &hub.lock().ended {
+            return Err(error.clone());
+        }
+        hub.explain(sequence).await
     }
 }
 
@@ -314,8 +336,21 @@ impl Stored {
     }
 }
 
+impl Inner {
+    /// Whether the first attempt of a message is still to end, and may soon.
+    fn will_try(&self, sequence: Sequence, wall: Timestamp) -> bool {
+        let is_held = self.is_paused(wall) || self.ledger.next_try().is_some();
+        self.ended.is_none() && !is_held && self.ledger.is_untried(sequence)
+    }
+}
+
 impl Explanation {
     fn new(standing: Standing, sentence: String) -> Self {
         Explanation { standing, sentence, attempts: 0, consumer: None, next_time: None, last_reason: None }
+    }
+
+    /// Whether an attempt of it may still come, and none has ended.
+    fn is_untried(&self) -> bool {
+        matches!(self.standing, Standing::Waiting | Standing::Leased | Standing::BackingOff) && self.attempts == 0
     }
 }

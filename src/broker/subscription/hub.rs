@@ -20,6 +20,7 @@ use super::{
     backlog::Backlog,
     ledger::{Ledger, Moment, Rules},
     locked::Lock,
+    onlookers::Onlookers,
     rate::Rate,
     window::Window,
 };
@@ -82,6 +83,8 @@ pub(super) struct Inner {
     pub consumers: BTreeMap<u32, Consumer>,
     /// The number of the last one that came.
     pub last_consumer: u32,
+    /// Who takes also what backs off, in the order in which they came: as long as there are any, all others make way.
+    pub early: Vec<u32>,
     /// Who has room, and found nothing.
     pub line: VecDeque<u32>,
     /// Nothing may be handed out before this time, by the rate or as too much failed.
@@ -111,6 +114,8 @@ pub(super) struct Inner {
     pub version: u64,
     /// When something was last done with it.
     pub used: Instant,
+    /// Who waits for what becomes of a message.
+    pub onlookers: Onlookers,
 }
 
 /// A record that was read and not handed out yet.
@@ -176,6 +181,7 @@ impl Hub {
             generation: 0,
             consumers: BTreeMap::new(),
             last_consumer: 0,
+            early: Vec::new(),
             line: VecDeque::new(),
             closed_until: None,
             edge: None,
@@ -191,6 +197,7 @@ impl Hub {
             sleeps_until: None,
             version,
             used: now,
+            onlookers: Onlookers::default(),
         };
         let (lock, saving, stirred, saved) = (Lock::new(inner), Default::default(), Notify::new(), Notify::new());
         let (tag, adopted) = (id as u32, AtomicBool::new(false));
@@ -244,6 +251,7 @@ impl Hub {
         inner.resumes = resumes(pause, self.shared.clock.now(), now);
         self.stir(&mut inner, now);
         inner.wake_all();
+        inner.onlookers.tell();
     }
 
     /// Whether it hands anything out, and until when not.
@@ -355,6 +363,7 @@ impl Hub {
     /// The ledger has changed, and must be kept. Answers the change's number.
     pub(super) fn changed(self: &Arc<Self>, inner: &mut Inner) -> u64 {
         inner.changes += 1;
+        inner.onlookers.tell();
         self.stir(inner, Instant::now() + super::upkeep::GATHERED);
         inner.changes
     }
@@ -380,6 +389,7 @@ impl Hub {
     pub(super) fn end(&self, inner: &mut Inner, error: Error) {
         inner.ended = Some(error);
         inner.wake_all();
+        inner.onlookers.tell();
         self.saved.notify_waiters();
     }
 
@@ -414,7 +424,12 @@ impl Inner {
     /// Whether anything may be handed out to this one now.
     pub fn serves(&self, consumer: u32, wall: Timestamp) -> bool {
         let is_first = || self.consumers.iter().find(|(_, other)| !other.is_detached).map(|(first, _)| *first);
-        let stands_by = self.specification.order == DeliveryOrder::Exclusive && is_first() != Some(consumer);
+        let is_exclusive = self.specification.order == DeliveryOrder::Exclusive;
+        let stands_by = match self.early.first() {
+            None => is_exclusive && is_first() != Some(consumer),
+            Some(_) if !self.early.contains(&consumer) => true,
+            Some(first) => is_exclusive && (*first != consumer || self.others_hold()),
+        };
         self.ended.is_none() && !self.is_paused(wall) && !stands_by
     }
 

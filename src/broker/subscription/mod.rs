@@ -1,12 +1,13 @@
 //! Durable subscriptions: the broker remembers what was settled, and consumers come and go. In reading order: which there
 //! are and how they are changed (`catalog`, `entries` as they are found, `stored` as they lie in the state), one of them as it is served (`hub`, `locked`), what is handed out (`dispatch`), to whom
-//! (`session`, `window`, `rate`, and `work` for whoever takes it once), what is said of it (`settle`), what happens by
-//! itself (`upkeep`, `backlog`, `burial`, `idle`), where a message stands (`explain`), how one moves to another broker (`moving`), and who decides all of it (`ledger`).
+//! (`session`, `window`, `rate`, `work` for whoever takes it once, and `early` for also what backs off), what is said of it (`settle`), what happens by
+//! itself (`upkeep`, `backlog`, `burial`, `idle`), where a message stands (`explain`), and waiting for what becomes of it (`onlookers`), how one moves to another broker (`moving`), and who decides all of it (`ledger`).
 
 mod backlog;
 mod burial;
 pub mod catalog;
 mod dispatch;
+mod early;
 mod entries;
 mod explain;
 mod hub;
@@ -15,6 +16,7 @@ mod ledger;
 pub(super) mod letter;
 mod locked;
 mod moving;
+mod onlookers;
 mod rate;
 mod redrive;
 mod session;

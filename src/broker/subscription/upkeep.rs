@@ -58,11 +58,13 @@ impl Hub {
         let Inner { ledger, consumers, .. } = &mut *inner;
         let name = |consumer| name_of(consumers, consumer);
         let ended = self.with_moment(now, |moment| ledger.tick(name, moment));
-        if !ended.is_empty() {
-            inner.changes += 1;
-        }
+        let any_ended = !ended.is_empty();
         for ended in ended {
             inner.ended(ended.consumer, ended.bytes);
+        }
+        if any_ended {
+            inner.changes += 1;
+            inner.onlookers.tell();
         }
         if inner.resumes.is_some_and(|at| at <= now) {
             // The wall clock may have been set back since.

@@ -33,6 +33,8 @@ pub struct Pull {
     pub max_wait: Duration,
     /// What is delivered is done.
     pub auto: bool,
+    /// Also what waits for another attempt, before its time.
+    pub early: bool,
 }
 
 /// What there was.
@@ -68,9 +70,12 @@ impl Broker {
         }
         let deadline = Instant::now() + pull.max_wait;
         let flow = FlowControl { messages: Some(pull.max_messages), bytes: Some(Window::BYTES) };
-        let puller = hub.join(&mut hub.lock(), PULLER.into(), Window::new(flow));
-        let puller = Puller { hub, consumer: puller, auto: pull.auto, most: pull.max_messages as usize };
-        let waits = !pull.max_wait.is_zero();
+        let puller = Puller::begin(hub, &pull, Window::new(flow));
+        if pull.early {
+            puller.hub.others_done(deadline).await;
+        }
+        // Whatever the others still have then, what there is is taken.
+        let waits = Instant::now() < deadline;
         let taking = poll_fn(|cx| puller.poll(waits, cx));
         let taken = match waits {
             true => timeout_at(deadline, taking).await.unwrap_or(Ok((Vec::new(), None))),
@@ -115,6 +120,18 @@ struct Puller {
 }
 
 impl Puller {
+    fn begin(hub: Arc<Hub>, pull: &Pull, window: Window) -> Self {
+        let consumer = {
+            let mut inner = hub.lock();
+            let consumer = hub.join(&mut inner, PULLER.into(), window);
+            if pull.early {
+                inner.begin_early(consumer);
+            }
+            consumer
+        };
+        Puller { hub, consumer, auto: pull.auto, most: pull.max_messages as usize }
+    }
+
     fn poll(&self, waits: bool, cx: &mut Context<'_>) -> Poll<Result<(Vec<Delivery>, Option<Gap>)>> {
         let mut inner = self.hub.lock();
         if let Some(error) = &inner.ended {
@@ -135,6 +152,7 @@ impl Puller {
 impl Drop for Puller {
     fn drop(&mut self) {
         let mut inner = self.hub.lock();
+        inner.end_early(self.consumer);
         self.hub.left(&mut inner, self.consumer, Instant::now());
     }
 }

@@ -7,6 +7,7 @@ pub mod frame;
 pub mod incoming;
 pub mod settlements;
 pub mod stream;
+pub mod wait;
 
 pub mod consume;
 pub mod namespaces;

@@ -13,7 +13,6 @@ use crate::{
     broker::{Broker, Published},
     model::{self, Result},
     pb::{server::broker_server, v1 as pb},
-    server::layer::deadline::patience,
 };
 
 /// Takes messages in.
@@ -41,8 +40,8 @@ impl broker_server::Broker for PublishService {
     }
 
     async fn pull(&self, request: Request<pb::PullRequest>) -> Result<Response<pb::PullResponse>, Status> {
-        let left = patience(&request.metadata().clone().into_headers());
-        Ok(Response::new(work::pull(&self.0, request.into_inner(), left).await?))
+        let headers = request.metadata().clone().into_headers();
+        Ok(Response::new(work::pull(&self.0, request.into_inner(), &headers).await?))
     }
 
     async fn acknowledge(

@@ -1,12 +1,13 @@
 //! `Broker.Pull` and `Broker.Acknowledge`: work that is taken once, and settled from anywhere.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
+use http::HeaderMap;
 use prost::Message as _;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::{convert, settlements};
+use super::{convert, settlements, wait};
 use crate::{
     broker::{
         Broker,
@@ -18,18 +19,20 @@ use crate::{
 
 /// Taken at a time if nobody says how many.
 const PULLED: u32 = 100;
-/// The longest that a pull waits.
-const WAIT: Duration = Duration::from_secs(20);
 
-/// Takes what waits, once. `left` is what is left of the call's time.
+/// Takes what waits, once.
 pub async fn pull(
     broker: &Arc<Broker>,
     request: pb::PullRequest,
-    left: Option<Duration>,
+    headers: &HeaderMap,
 ) -> Result<pb::PullResponse, Status> {
     let namespace = NamespaceName::parse(&request.namespace)?;
     let subscription = SubscriptionName::parse(&request.subscription).map_err(|error| error.field("subscription"))?;
-    let asked = request.max_wait.map(|wait| convert::parse_duration(wait, "max_wait")).transpose()?;
+    let mut max_wait = wait::parse(request.max_wait, headers)?;
+    if request.include_backing_off {
+        // Nobody else is handed anything meanwhile.
+        max_wait = max_wait.min(wait::LONGEST);
+    }
     let max_messages = match request.max_messages {
         0 => PULLED,
         most @ 1..=limits::WINDOW_MESSAGES => most,
@@ -38,14 +41,13 @@ pub async fn pull(
             return Err(convert::invalid("max_messages", &what).into());
         }
     };
-    // What is handed out must still reach the caller.
-    let most = left.map_or(WAIT, |left| left.mul_f64(0.9));
     let pull = Pull {
         namespace,
         subscription,
         max_messages,
-        max_wait: asked.unwrap_or_default().min(most),
+        max_wait,
         auto: settlements::is_auto(request.ack_mode, "ack_mode")?,
+        early: request.include_backing_off,
     };
     let (pulled, now, wall) = (broker.pull(pull).await?, Instant::now(), broker.now());
     Ok(pb::PullResponse {

@@ -20,24 +20,24 @@ use tokio_stream::StreamExt;
 
 use super::support::{Fixture, Setup, all, earliest, open, publish, rest};
 
-const SECOND: Duration = Duration::from_secs(1);
+pub const SECOND: Duration = Duration::from_secs(1);
 
-fn name() -> SubscriptionName {
+pub fn name() -> SubscriptionName {
     SubscriptionName::parse("work").unwrap()
 }
 
-fn home() -> NamespaceName {
+pub fn home() -> NamespaceName {
     NamespaceName::default()
 }
 
 /// Everything under `jobs/`, from the beginning.
-fn jobs() -> Subscription {
+pub fn jobs() -> Subscription {
     let mut subscription = Subscription::new(name(), home());
     subscription.set_patterns(["jobs/~".to_owned()]);
     Subscription { start: Position::Earliest, ..subscription }
 }
 
-fn attach(consumer: &str, window: u32) -> Attach {
+pub fn attach(consumer: &str, window: u32) -> Attach {
     Attach {
         consumer: Some(ConsumerName::parse(consumer).unwrap()),
         flow: FlowControl { messages: Some(window), bytes: None },
@@ -48,37 +48,43 @@ fn attach(consumer: &str, window: u32) -> Attach {
 }
 
 impl Fixture {
-    async fn create(&self, subscription: Subscription) {
+    pub async fn create(&self, subscription: Subscription) {
         assert!(self.broker.create_subscription(subscription).await.unwrap().1);
     }
 
-    async fn consume(&self, attach: Attach) -> (Session, Attached) {
+    pub async fn consume(&self, attach: Attach) -> (Session, Attached) {
         let mut session = self.broker.consume(&home(), &name(), attach).await.unwrap();
         let attached = consumed(&mut session).await.attached.expect("the first says so");
         (session, attached)
     }
 
-    async fn stats(&self) -> tilde::model::SubscriptionStats {
+    pub async fn stats(&self) -> tilde::model::SubscriptionStats {
         self.broker.get_subscription(&home(), &name()).await.unwrap().stats
     }
 
-    async fn standing(&self, sequence: u64) -> Standing {
+    pub async fn standing(&self, sequence: u64) -> Standing {
         self.broker.explain(&home(), &name(), Sequence(sequence)).await.unwrap().standing
     }
 
-    async fn pull(&self, most: u32) -> Vec<Delivery> {
-        let pull =
-            Pull { namespace: home(), subscription: name(), max_messages: most, max_wait: Duration::ZERO, auto: false };
+    pub async fn pull(&self, most: u32) -> Vec<Delivery> {
+        let pull = Pull {
+            namespace: home(),
+            subscription: name(),
+            max_messages: most,
+            max_wait: Duration::ZERO,
+            auto: false,
+            early: false,
+        };
         self.broker.pull(pull).await.unwrap().deliveries
     }
 }
 
-async fn consumed(session: &mut Session) -> Consumed {
+pub async fn consumed(session: &mut Session) -> Consumed {
     session.next().await.expect("the stream goes on").unwrap()
 }
 
 /// The next deliveries, however long they take.
-async fn deliveries(session: &mut Session) -> Vec<Delivery> {
+pub async fn deliveries(session: &mut Session) -> Vec<Delivery> {
     loop {
         let event = consumed(session).await;
         if !event.deliveries.is_empty() {
@@ -88,7 +94,7 @@ async fn deliveries(session: &mut Session) -> Vec<Delivery> {
 }
 
 /// What is there at once.
-async fn ready(session: &mut Session) -> Vec<Delivery> {
+pub async fn ready(session: &mut Session) -> Vec<Delivery> {
     let mut all = Vec::new();
     while let Ok(event) = timeout(Duration::from_millis(1), consumed(session)).await {
         all.extend(event.deliveries);
@@ -96,15 +102,15 @@ async fn ready(session: &mut Session) -> Vec<Delivery> {
     all
 }
 
-fn sequence(delivery: &Delivery) -> u64 {
+pub fn sequence(delivery: &Delivery) -> u64 {
     Records::new(&delivery.record).next().unwrap().unwrap().sequence().0
 }
 
-fn sequences(deliveries: &[Delivery]) -> Vec<u64> {
+pub fn sequences(deliveries: &[Delivery]) -> Vec<u64> {
     deliveries.iter().map(sequence).collect()
 }
 
-fn say(session: &mut Session, delivery: &Delivery, verdict: Verdict) {
+pub fn say(session: &mut Session, delivery: &Delivery, verdict: Verdict) {
     let text = String::from_utf8(delivery.ack_id.unwrap().encode().to_vec()).unwrap();
     session.settle([Word { ack_id: &text, verdict, reason: "" }].into_iter());
 }
@@ -322,7 +328,14 @@ async fn a_paused_subscription_hands_nothing_out_until_its_time() {
     fixture.broker.pause_subscription(&home(), &name(), None).await.unwrap();
     fixture.publish("jobs/a", "x").await;
     assert!(ready(&mut session).await.is_empty());
-    let pull = Pull { namespace: home(), subscription: name(), max_messages: 1, max_wait: Duration::ZERO, auto: true };
+    let pull = Pull {
+        namespace: home(),
+        subscription: name(),
+        max_messages: 1,
+        max_wait: Duration::ZERO,
+        auto: true,
+        early: false,
+    };
     assert_eq!(fixture.broker.pull(pull).await.unwrap_err().reason(), Reason::SubscriptionPaused);
     fixture.broker.resume_subscription(&home(), &name()).await.unwrap();
     assert_eq!(sequences(&ready(&mut session).await), [1]);

@@ -71,6 +71,19 @@ fn from_waiting_to_settled() {
 }
 
 #[test]
+fn as_soon_as_it_was_tried() {
+    let rig = Rig::new(&[]);
+    let sequence = rig.publish("a", &[]).to_string();
+    let explain = || rig.sub(&["explain", "s", &sequence, "--wait", "20s"]).remove(0)["standing"].clone();
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(explain);
+        rig.settle(&rig.pull()[0], &["--nack", "--delay", "1h"]);
+        assert_eq!(asking.join().unwrap(), "backing-off");
+    });
+    assert_eq!(explain(), "backing-off", "it waits no longer when it was tried once");
+}
+
+#[test]
 fn behind_an_earlier_one_of_its_key() {
     let rig = Rig::new(&["--order", "key"]);
     let (_, second) = (rig.publish("a", &["--key", "k"]), rig.publish("a", &["--key", "k"]));

@@ -151,6 +151,15 @@ fn what_is_pulled_automatically_is_done() {
 }
 
 #[test]
+fn what_failed_can_be_pulled_before_its_time() {
+    let broker = filled(2, &[]);
+    let pulled = pull(&broker, &["--max", "1"]);
+    sub(&broker, &["ack", "s", "--nack", "--delay", "1h", "--", pulled[0]["ack_id"].as_str().unwrap()]).ok();
+    assert_eq!(sub(&broker, &["pull", "s", "--auto", "--format", "raw"]).text(), "2\n");
+    assert_eq!(sub(&broker, &["pull", "s", "--early", "--auto", "--format", "raw"]).text(), "1\n");
+}
+
+#[test]
 fn what_failed_comes_again_and_in_the_end_is_a_dead_letter_that_can_be_sent_back() {
     let broker = filled(1, &["--max-attempts", "2", "--min-backoff", "0s"]);
     for attempt in 1..=2 {

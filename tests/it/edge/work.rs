@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use tilde::pb::v1::{
-    AckMode, AcknowledgeRequest, Attach, ConsumeRequest, ConsumeResponse, CreateSubscriptionRequest, FlowControl,
-    GetSubscriptionRequest, PullRequest, Settlement, Subscription, Verdict, subscriptions_client::SubscriptionsClient,
+    AckMode, AcknowledgeRequest, Attach, ConsumeRequest, ConsumeResponse, CreateSubscriptionRequest,
+    ExplainDeliveryRequest, FlowControl, GetSubscriptionRequest, PullRequest, Settlement, Subscription, Verdict,
+    explain_delivery_response::Standing, subscriptions_client::SubscriptionsClient,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -258,4 +259,70 @@ async fn a_subscription_that_asks_for_what_cannot_be_is_refused() {
         assert_eq!(violations.field_violations[0].field, field);
     }
     edge.works().await;
+}
+
+#[tokio::test]
+async fn an_explanation_waits_for_an_attempt_and_no_longer_than_its_caller() {
+    let edge = Edge::with_work().await;
+    let subscriptions = || SubscriptionsClient::new(edge.channel.clone());
+    let sequence = edge.publish("a", "x").await.sequence;
+    let explain = move |max_wait| ExplainDeliveryRequest {
+        name: "work".into(),
+        sequence,
+        max_wait: seconds(max_wait),
+        ..Default::default()
+    };
+    let refused = subscriptions().explain_delivery(explain(-1)).await.unwrap_err();
+    assert_refused(&refused, Code::InvalidArgument, "REQUEST_INVALID", Some("max_wait"));
+    // A wait that is longer than any is cut to the call's own.
+    let mut request = tonic::Request::new(explain(315_576_000_000));
+    request.set_timeout(Duration::from_millis(500));
+    let told = subscriptions().explain_delivery(request).await.unwrap().into_inner();
+    assert_eq!(told.standing(), Standing::Waiting);
+    let mut asking = subscriptions();
+    let asking = tokio::spawn(async move { asking.explain_delivery(explain(20)).await });
+    let ack_id = edge.pulled("work").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!asking.is_finished(), "being handed out is not the end of an attempt");
+    edge.broker().acknowledge(settling(settlement(&[&ack_id], Verdict::Nack))).await.unwrap();
+    let told = timeout(PATIENCE, asking).await.expect("nobody woke it").unwrap().unwrap().into_inner();
+    assert_eq!((told.standing(), told.attempts), (Standing::BackingOff, 1));
+}
+
+#[tokio::test]
+async fn a_pull_takes_what_backs_off_and_waits_for_what_consumers_have() {
+    let edge = Edge::with_work().await;
+    for text in ["1", "2"] {
+        edge.publish("a", text).await;
+    }
+    let (send, mut stream) =
+        edge.consume(ConsumeRequest { attach: Some(attach()), ..Default::default() }).await.unwrap();
+    let mut held = Vec::new();
+    while held.len() < 2 {
+        held.extend(heard(&mut stream).await.unwrap().deliveries);
+    }
+    let settle = async |at: usize, settlement: Settlement| {
+        let settlement = Settlement { ack_ids: vec![held[at].ack_id.clone()], ..settlement };
+        send.send(ConsumeRequest { settlements: vec![settlement], ..Default::default() }).await.unwrap();
+    };
+    let nack = || Settlement { verdict: Verdict::Nack.into(), delay: seconds(3_600), ..Default::default() };
+    let early = |max_wait| PullRequest { include_backing_off: true, max_wait: seconds(max_wait), ..pull() };
+    assert!(edge.broker().pull(early(0)).await.unwrap().into_inner().deliveries.is_empty());
+    let mut broker = edge.broker();
+    let pulling = tokio::spawn(async move { broker.pull(early(20)).await });
+    settle(0, settlement(&[], Verdict::Ack)).await;
+    settle(1, nack()).await;
+    let pulled = timeout(PATIENCE, pulling).await.expect("nobody woke it").unwrap().unwrap().into_inner().deliveries;
+    let [one] = &pulled[..] else { panic!("{pulled:?}") };
+    assert_eq!((one.message.as_ref().unwrap().sequence, one.attempt), (2, 2));
+    // One whose connection breaks keeps nobody waiting.
+    let mut broken = edge.broker();
+    let waiting = tokio::spawn(async move { broken.pull(early(20)).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    waiting.abort();
+    let _ = waiting.await;
+    edge.broker().acknowledge(settling(settlement(&[&one.ack_id], Verdict::Ack))).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    edge.publish("a", "3").await;
+    assert_eq!(heard(&mut stream).await.unwrap().deliveries.len(), 1);
 }

@@ -201,6 +201,7 @@ pub async fn pull(scene: Scene, host: usize, subscription: usize, mut dice: Dice
             subscription: rules()[subscription].name.into(),
             max_messages: 1 + dice.roll(5) as u32,
             max_wait: Some(duration(Duration::from_millis(dice.roll(1_000)))),
+            include_backing_off: dice.roll(4) == 0,
             ..Default::default()
         };
         if let Ok(Ok(answer)) = timeout(PATIENCE, client.pull(request)).await {

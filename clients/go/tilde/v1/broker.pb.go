@@ -1858,8 +1858,9 @@ type PullRequest struct {
 	MaxWait      *durationpb.Duration   `protobuf:"bytes,3,opt,name=max_wait,json=maxWait,proto3" json:"max_wait,omitempty"`                        // default 0: what is there; cut to fit the call's deadline, else to 20 s
 	AckMode      AckMode                `protobuf:"varint,4,opt,name=ack_mode,json=ackMode,proto3,enum=tilde.v1.AckMode" json:"ack_mode,omitempty"` // default EXPLICIT
 	Namespace    string                 `protobuf:"bytes,5,opt,name=namespace,proto3" json:"namespace,omitempty"`                                   // "default" if empty
-	// Also what waits for another attempt, before its time, oldest first. Consumers and webhooks are handed nothing
-	// meanwhile, and what they have is awaited as long as max_wait allows, 20 s at most.
+	// Also what waits for another attempt, before its time, oldest first; and though the subscription is TRIPPED, which it
+	// stays. Consumers and webhooks are handed nothing meanwhile, and what they have is awaited as long as max_wait allows,
+	// 20 s at most. What is not taken waits for its time as before.
 	IncludeBackingOff bool `protobuf:"varint,6,opt,name=include_backing_off,json=includeBackingOff,proto3" json:"include_backing_off,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache

@@ -2188,8 +2188,9 @@ type ExplainDeliveryRequest struct {
 	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"` // "default" if empty
 	Sequence  uint64                 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// Default 0. Else, as long as no attempt has ended and none is going to, as the subscription is paused or tripped, the
-	// answer waits, at most so long; cut to fit the call's deadline, else to 20 s.
+	// Default 0: answered at once. Else the answer waits, at most so long, until an attempt has ended or the message is
+	// settled; not while none is going to be made soon, as the subscription is paused or tripped, or the message is
+	// SCHEDULED. Cut to fit the call's deadline, else to 20 s.
 	MaxWait       *durationpb.Duration `protobuf:"bytes,4,opt,name=max_wait,json=maxWait,proto3" json:"max_wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

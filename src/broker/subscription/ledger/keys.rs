@@ -25,6 +25,11 @@ impl Keys {
         (key, at == 0)
     }
 
+    /// Whether no earlier message of the key is open.
+    pub fn is_first(&self, key: &Arc<[u8]>, sequence: Sequence) -> bool {
+        self.0.get(key).and_then(VecDeque::front) == Some(&sequence)
+    }
+
     /// A message is no longer open. Answers the first of its key then.
     pub fn leave(&mut self, key: &Arc<[u8]>, sequence: Sequence) -> Option<Sequence> {
         let open = self.0.get_mut(key)?;

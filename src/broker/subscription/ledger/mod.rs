@@ -8,6 +8,7 @@
 
 mod breaker;
 mod checkpoint;
+mod early;
 mod entry;
 mod keys;
 mod leases;
@@ -70,6 +71,8 @@ pub struct Ledger {
     // Dead letters that were sent back, whatever became of them.
     letters: BTreeSet<Sequence>,
     breaker: Breaker,
+    // What backs off may be handed out.
+    early: bool,
     skipped: Skipped,
     outstanding: u32,
     // The last lease that was given.
@@ -161,6 +164,7 @@ impl Ledger {
             keys: Keys::default(),
             letters: BTreeSet::new(),
             breaker: Breaker::default(),
+            early: false,
             outstanding: 0,
             lease,
             counts: Counts::default(),
@@ -213,9 +217,17 @@ impl Ledger {
         Some((entry.standing, entry.attempts, entry.failure.as_deref()))
     }
 
+    /// Whether a message may still be handed out, and no attempt of it has failed; for one that the subscription asks for.
+    pub fn is_untried(&self, sequence: Sequence) -> bool {
+        match self.open.get(&sequence) {
+            Some(entry) => entry.attempts == 0 && entry.standing != Standing::Dying,
+            None => sequence >= self.read,
+        }
+    }
+
     /// How many more leases may be out.
     pub fn room(&self, now: Instant) -> u32 {
-        let most = match self.breaker.next_try() {
+        let most = match self.breaker.next_try().filter(|_| !self.early) {
             Some(next) if now < next => 0,
             Some(_) => self.rules.max_outstanding.min(1),
             None => self.rules.max_outstanding,
@@ -259,7 +271,7 @@ impl Ledger {
                 self.wanted.remove(&sequence);
             }
         }
-        entry.standing == Standing::Ready
+        entry.standing == Standing::Ready || self.hasten(sequence)
     }
 
     /// Settles a delivery. `consumer` is the name of whoever had it.
@@ -429,6 +441,9 @@ impl Ledger {
                 let until = moment.now + wait;
                 entry.standing = Standing::BackingOff { until };
                 self.backoffs.insert((until, sequence));
+                if self.early {
+                    self.wanted.insert(sequence);
+                }
             }
         }
     }
@@ -443,9 +458,12 @@ impl Ledger {
         let Some(key) = entry.key else { return };
         if let Some(next) = self.keys.leave(&key, sequence)
             && let Some(entry) = self.open.get_mut(&next)
-            && entry.standing == Standing::Blocked
         {
-            entry.standing = Standing::Ready;
+            match entry.standing {
+                Standing::Blocked => entry.standing = Standing::Ready,
+                Standing::BackingOff { .. } if self.early => {}
+                _ => return,
+            }
             self.wanted.insert(next);
         }
     }

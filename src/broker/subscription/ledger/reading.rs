@@ -81,7 +81,13 @@ impl Ledger {
 
     /// What was found and was not handed out is wanted again.
     pub fn lost(&mut self, sequence: Sequence) {
-        if self.open.get(&sequence).is_some_and(|entry| entry.standing == Standing::Ready) {
+        let standing = self.open.get(&sequence).map(|entry| entry.standing);
+        let may_come = match standing {
+            Some(Standing::Ready) => true,
+            Some(Standing::BackingOff { .. }) => self.early,
+            _ => false,
+        };
+        if may_come {
             self.wanted.insert(sequence);
         }
     }
@@ -96,8 +102,8 @@ impl Ledger {
         let fresh = Ledger::new(self.rules.clone(), to, self.lease);
         // What was sent back and not settled may be sent back again.
         let letters = self.letters.iter().copied().filter(|letter| !self.open.contains_key(letter)).collect();
-        let (counts, skipped) = (self.counts, std::mem::take(&mut self.skipped));
-        *self = Ledger { counts, skipped, letters, ..fresh };
+        let (counts, early, skipped) = (self.counts, self.early, std::mem::take(&mut self.skipped));
+        *self = Ledger { counts, early, skipped, letters, ..fresh };
     }
 
     /// Whether a message was passed over: it came before the subscription, or a seek or a purge left it out.

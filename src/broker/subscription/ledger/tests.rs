@@ -31,6 +31,8 @@ enum State {
 
 struct Model {
     rules: Rules,
+    // What waits for its time may be handed out.
+    early: bool,
     // Of sequences from 1 on.
     log: Vec<Known>,
 }
@@ -53,7 +55,12 @@ impl Model {
     /// What must be handed out next: the first that comes again, else the first that is new.
     fn next(&mut self) -> Option<u64> {
         for at in 0..self.log.len() {
-            if self.log[at].state == State::Ready && !self.is_blocked(at) {
+            let comes = match self.log[at].state {
+                State::Ready => true,
+                State::Waits(_) => self.early,
+                _ => false,
+            };
+            if comes && !self.is_blocked(at) {
                 return Some(at as u64 + 1);
             }
         }
@@ -110,6 +117,7 @@ enum Step {
     Leave(u32, bool),
     Bury(bool),
     Gone(prop::sample::Index),
+    Early(bool),
     Restart,
 }
 
@@ -139,6 +147,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..=CONSUMERS, any::<bool>()).prop_map(|(consumer, counts)| Step::Leave(consumer, counts)),
         2 => any::<bool>().prop_map(Step::Bury),
         1 => any::<prop::sample::Index>().prop_map(Step::Gone),
+        1 => any::<bool>().prop_map(Step::Early),
         1 => Just(Step::Restart),
     ]
 }
@@ -166,7 +175,7 @@ impl Pair {
         };
         Pair {
             ledger: Ledger::new(rules.clone(), Sequence(1), 7),
-            model: Model { rules, log: keys.iter().map(known).collect() },
+            model: Model { rules, early: false, log: keys.iter().map(known).collect() },
             now: Instant::now(),
             wall: Timestamp::from_nanos(1_800_000_000_000_000_000),
             leased: Vec::new(),
@@ -240,6 +249,10 @@ impl Pair {
                 let at = which.index(self.model.log.len());
                 // When it is noticed that something open is gone is nobody's promise: that is tested by itself.
                 self.model.log[at].gone |= self.model.log[at].state == State::Unread;
+            }
+            Step::Early(early) => {
+                self.ledger.set_early(*early);
+                self.model.early = *early;
             }
             Step::Restart => self.restart(),
         }
@@ -334,6 +347,7 @@ impl Pair {
             }
         }
         self.leased.clear();
+        self.model.early = false;
     }
 
     /// Both say the same of every message.
@@ -363,6 +377,9 @@ impl Pair {
             prop_assert!(agrees, "{}: {:?} and {:?}", sequence, standing, known);
         }
         prop_assert_eq!(self.ledger.outstanding(), outstanding);
+        if self.model.early {
+            prop_assert_eq!(self.ledger.room(self.now), self.model.rules.max_outstanding - outstanding);
+        }
         Ok(())
     }
 }
@@ -486,4 +503,122 @@ proptest! {
         let pair = Pair::new(DeliveryOrder::Key, &[0]);
         Ledger::restore(pair.model.rules, &[&[1], &bytes[..]].concat(), 0, pair.wall, pair.now);
     }
+}
+
+impl Pair {
+    /// Leases all that may be, and answers their sequences.
+    fn take_all(&mut self) -> Vec<u64> {
+        let mut taken = Vec::new();
+        while let Some((sequence, lease)) = self.take(1) {
+            taken.push(sequence);
+            self.leased.push((sequence, lease.lease));
+        }
+        taken
+    }
+
+    /// Whatever is leased fails, and comes again after so many seconds.
+    fn nack_all(&mut self, seconds: impl Fn(u64) -> u64) {
+        for (sequence, lease) in std::mem::take(&mut self.leased) {
+            let verdict = Verdict::Nack { delay: Some(Duration::from_secs(seconds(sequence))) };
+            let failure = |_| Failure { reason: "no".into(), consumer: "c".into() };
+            Pair::moment(self.now, |moment| self.ledger.settle(Sequence(sequence), lease, verdict, failure, moment))
+                .unwrap();
+        }
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+        Pair::moment(self.now, |moment| self.ledger.tick(|_| "c".into(), moment));
+    }
+}
+
+#[test]
+fn what_backs_off_comes_early_in_its_order_and_what_is_not_taken_waits_on() {
+    let mut pair = Pair::new(DeliveryOrder::Shared, &[0; 8]);
+    let five: Vec<_> = (0..5).map(|_| pair.take(1).unwrap()).collect();
+    pair.leased = five.iter().map(|(sequence, lease)| (*sequence, lease.lease)).collect();
+    // The oldest would come last.
+    pair.nack_all(|sequence| 100 - sequence);
+    pair.ledger.set_early(true);
+    let taken: Vec<_> = (0..3).map(|_| pair.take(1).unwrap().0).collect();
+    assert_eq!(taken, [1, 2, 3]);
+    pair.ledger.set_early(false);
+    assert_eq!(pair.take_all(), [6, 7, 8], "4 and 5 wait for their time again");
+    let until = |sequence| match pair.ledger.standing(Sequence(sequence)) {
+        Some((Standing::BackingOff { until }, 1, _)) => until - pair.now,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([until(4), until(5)], [96, 95].map(Duration::from_secs));
+    pair.pass(95);
+    assert!(pair.ledger.wants(Sequence(5)) && !pair.ledger.wants(Sequence(4)), "5 was to come after 95 s");
+}
+
+#[test]
+fn what_fails_meanwhile_comes_early_too_and_what_was_read_and_not_taken_is_not_forgotten() {
+    let mut pair = Pair::new(DeliveryOrder::Shared, &[0; 2]);
+    pair.ledger.set_early(true);
+    pair.take_all();
+    pair.nack_all(|_| 1_000);
+    let span = pair.ledger.span(10).unwrap();
+    assert_eq!((span.from, span.through, span.again), (Sequence(1), Sequence(2), true));
+    pair.ledger.found(Sequence(1));
+    pair.ledger.found(Sequence(2));
+    pair.ledger.lost(Sequence(2));
+    assert_eq!(pair.take_all(), [2]);
+}
+
+#[test]
+fn it_comes_early_though_most_fails_and_that_goes_on() {
+    let mut pair = Pair::new(DeliveryOrder::Shared, &[0; 20]);
+    pair.ledger.configure(Rules { max_outstanding: 15, ..pair.model.rules.clone() });
+    assert_eq!(pair.take_all().len(), 15);
+    pair.nack_all(|_| 1_000);
+    let next = pair.ledger.next_try();
+    assert!(next.is_some() && pair.ledger.room(pair.now) == 0);
+    pair.ledger.set_early(true);
+    assert_eq!(pair.take_all(), (1..=15).collect::<Vec<_>>(), "as many as may be out");
+    pair.ledger.set_early(false);
+    assert_eq!((pair.ledger.next_try(), pair.ledger.room(pair.now)), (next, 0));
+}
+
+#[test]
+fn of_a_key_it_comes_early_one_by_one() {
+    let mut pair = Pair::new(DeliveryOrder::Key, &[1, 1, 1, 2]);
+    assert_eq!(pair.take_all(), [1, 4]);
+    pair.nack_all(|_| 1_000);
+    // Nobody knows the keys after a restart.
+    pair.restart();
+    pair.ledger.set_early(true);
+    assert_eq!(pair.take_all(), [1, 4], "2 and 3 wait for 1");
+    let lease = pair.leased[0].1;
+    let failure = |_| unreachable!();
+    Pair::moment(pair.now, |moment| pair.ledger.settle(Sequence(1), lease, Verdict::Ack, failure, moment)).unwrap();
+    assert_eq!(pair.take_all(), [2]);
+}
+
+#[test]
+fn whether_it_comes_early_outlives_a_seek() {
+    let mut pair = Pair::new(DeliveryOrder::Shared, &[0; 2]);
+    pair.take_all();
+    pair.ledger.set_early(true);
+    pair.ledger.seek(Sequence(1));
+    pair.leased.clear();
+    assert_eq!(pair.take_all(), [1, 2]);
+    pair.nack_all(|_| 1_000);
+    assert_eq!(pair.take_all(), [1, 2]);
+}
+
+#[test]
+fn what_backs_off_behind_an_earlier_one_of_its_key_waits_for_that() {
+    let mut pair = Pair::new(DeliveryOrder::Shared, &[1, 1]);
+    pair.take_all();
+    pair.nack_all(|_| 1_000);
+    // Both are out of their order only as there was none.
+    pair.ledger.configure(Rules { order: DeliveryOrder::Key, ..pair.model.rules.clone() });
+    pair.ledger.set_early(true);
+    assert_eq!(pair.take_all(), [1]);
+    let failure = |_| unreachable!();
+    let lease = pair.leased[0].1;
+    Pair::moment(pair.now, |moment| pair.ledger.settle(Sequence(1), lease, Verdict::Ack, failure, moment)).unwrap();
+    assert_eq!(pair.take_all(), [2]);
 }

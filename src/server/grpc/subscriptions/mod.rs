@@ -7,7 +7,10 @@ use std::sync::Arc;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use super::convert::{self, PageRequest};
+use super::{
+    convert::{self, PageRequest},
+    wait,
+};
 use crate::{
     broker::{
         Broker, Described,
@@ -151,9 +154,11 @@ impl subscriptions_server::Subscriptions for SubscriptionsService {
         &self,
         request: Request<pb::ExplainDeliveryRequest>,
     ) -> Result<Response<pb::ExplainDeliveryResponse>, Status> {
+        let headers = request.metadata().clone().into_headers();
         let request = request.into_inner();
         let (namespace, name) = target(&request.namespace, &request.name)?;
-        let explained = self.0.explain(&namespace, &name, Sequence(request.sequence)).await?;
+        let max_wait = wait::parse(request.max_wait, &headers)?;
+        let explained = self.0.explain_within(&namespace, &name, Sequence(request.sequence), max_wait).await?;
         Ok(Response::new(explanation(explained)))
     }
 
