@@ -290,6 +290,8 @@ impl Broker {
 
     /// The first position that belongs to it, if it begins there now.
     async fn first_of(&self, subscription: &Subscription, position: Position, place: &Place) -> Result<Sequence> {
+        // What another broker has answered comes before.
+        place.log.hear_all().await?;
         let patterns = Arc::new(subscription.pattern_set());
         let filter = subscription.filter().map(|filter| place.filters.register(filter));
         let filter = filter.as_ref().map(|filter| filter.alone.clone());

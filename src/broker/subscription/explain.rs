@@ -106,6 +106,10 @@ impl Hub {
         if let Some(open) = self.explain_open(sequence) {
             return Ok(open);
         }
+        if sequence > self.place.log.bounds().end {
+            // Another broker may have answered it.
+            self.place.log.hear_all().await?;
+        }
         let bounds = self.place.log.bounds();
         let specification = self.specification();
         if sequence > bounds.end || sequence == Sequence::ZERO {

@@ -325,6 +325,7 @@ impl Hub {
 
     /// Settles everything that is there. Answers how much that was (see `waiting`). Kept for good once answered.
     pub async fn purge(self: &Arc<Self>) -> Result<u64> {
+        self.place.log.hear_all().await?;
         let stats = self.stats().await?;
         self.seek(self.place.log.tail().committed().next(), false).await?;
         Ok(stats.backlog_messages)

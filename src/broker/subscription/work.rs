@@ -73,16 +73,22 @@ impl Broker {
         let puller = Puller::begin(hub, &pull, Window::new(flow));
         if pull.early {
             puller.hub.others_done(deadline).await;
+            puller.hub.place.log.hear_all().await?;
         }
-        // Whatever the others still have then, what there is is taken.
-        let waits = Instant::now() < deadline;
+        // Whatever the others still have then, what there is is taken; nobody is kept waiting for what is yet to come.
+        let waits = !pull.early && !pull.max_wait.is_zero();
         let taking = poll_fn(|cx| puller.poll(waits, cx));
         let taken = match waits {
             true => timeout_at(deadline, taking).await.unwrap_or(Ok((Vec::new(), None))),
             // It ends when all that is there was looked at.
             false => taking.await,
         };
-        let (deliveries, gap) = taken?;
+        let (mut deliveries, mut gap) = taken?;
+        if !waits && !pull.early && deliveries.is_empty() && gap.is_none() {
+            // What another broker has answered is there, also if it was not heard of yet.
+            puller.hub.place.log.hear_all().await?;
+            (deliveries, gap) = poll_fn(|cx| puller.poll(false, cx)).await?;
+        }
         let (read, open) = {
             let inner = puller.hub.lock();
             (inner.position(), inner.ledger.open() as u64)

@@ -99,7 +99,7 @@ fn messages_come_as_they_were_sent_and_only_to_who_was_there() {
     // Twice changes nothing, and what is elsewhere is of another topic.
     assert_eq!((status("POST", "/t/one"), status("POST", "/u/one"), status("GET", "/u/one")), (200, 200, 204));
     let got = ask("GET", &at("/t/one"), &[], b"");
-    assert_eq!((got.status(), got.header("content-type"), got.body), (200, Some("image/png"), bytes));
+    assert_eq!((got.status(), got.header("content-type"), &got.body), (200, Some("image/png"), &bytes));
     assert_eq!((status("GET", "/t/one"), status("GET", "/t/two")), (204, 204));
     // An empty message is one, and a query says nothing.
     ask("POST", &at("/t?x=1"), &[], b"");
@@ -234,9 +234,11 @@ fn fifty_topics_at_once_over_three_brokers() {
         })
         .collect();
     let urls: Vec<_> = brokers.iter().map(|broker| broker.profile(NAME)).collect();
-    // The first request is answered once one of them works off the subscriptions.
-    while ask("GET", &format!("{}/warm/up", urls[0]), &[], b"").status() != 404 {
-        thread::yield_now();
+    // The first requests are answered once one of them works off the subscriptions.
+    for url in &urls {
+        while ask("GET", &format!("{url}/warm/up"), &[], b"").status() != 404 {
+            thread::yield_now();
+        }
     }
     thread::scope(|scope| {
         for number in 0..50 {

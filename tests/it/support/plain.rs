@@ -1,7 +1,7 @@
 //! A client and a receiver that speak the plainest HTTP, on threads of their own.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
@@ -54,7 +54,8 @@ pub fn ask(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> To
     stream.set_read_timeout(Some(HANGS)).unwrap();
     let mut head = format!("{method} /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
     headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
-    if !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH") {
+    let says_length = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    if !says_length && (!body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH")) {
         head += &format!("content-length: {}\r\n", body.len());
     }
     stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();

@@ -1860,7 +1860,7 @@ type PullRequest struct {
 	Namespace    string                 `protobuf:"bytes,5,opt,name=namespace,proto3" json:"namespace,omitempty"`                                   // "default" if empty
 	// Also what waits for another attempt, before its time, oldest first; and though the subscription is TRIPPED, which it
 	// stays. Consumers and webhooks are handed nothing meanwhile, and what they have is awaited as long as max_wait allows,
-	// 20 s at most. What is not taken waits for its time as before.
+	// 20 s at most; what is yet to come is not. What is not taken waits for its time as before.
 	IncludeBackingOff bool `protobuf:"varint,6,opt,name=include_backing_off,json=includeBackingOff,proto3" json:"include_backing_off,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
