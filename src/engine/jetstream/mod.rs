@@ -215,7 +215,12 @@ impl JetStreamEngine {
                     match created {
                         Ok(_) => continue,
                         Err(error) if is_full(&error) => return Err(full(name, settings)),
-                        // Another broker has made it meanwhile.
+                        // Another broker has made it meanwhile, with less than this one asked for; the server that is asked
+                        // may not know it yet.
+                        Err(error) if is_there(&error) => {
+                            sleep(AGAIN / 10).await;
+                            continue;
+                        }
                         Err(error) if matches!(error.kind(), CreateStreamErrorKind::JetStream(_)) => {
                             if self.context.get_stream(subject::stream(name)).await.is_ok() {
                                 continue;
@@ -231,6 +236,7 @@ impl JetStreamEngine {
                 return Err(unusable(format_args!("the stream {} is there and was not made by Tilde", config.name)));
             };
             let replicas = config.num_replicas;
+            let kept_by = replicas.max(self.config.replicas);
             if apply(&mut config, settings, self.config.replicas)
                 && let Err(error) = self.context.update_stream(config).await
             {
@@ -242,7 +248,7 @@ impl JetStreamEngine {
                 }
                 tracing::warn!("NATS has no room to set max_bytes of namespace {name} aside: they are not held to");
             }
-            return Stream::open(self.client.clone(), name.clone(), id).await;
+            return Stream::open(self.client.clone(), name.clone(), id, kept_by).await;
         }
     }
 }
@@ -259,6 +265,13 @@ fn apply(config: &mut jetstream::stream::Config, settings: LogSettings, replicas
 /// Which log a stream holds.
 fn log_id(config: &jetstream::stream::Config) -> Option<LogId> {
     config.metadata.get(LOG_ID).and_then(|id| u64::from_str_radix(id, 16).ok()).map(LogId)
+}
+
+fn is_there(error: &CreateStreamError) -> bool {
+    match error.kind() {
+        CreateStreamErrorKind::JetStream(error) => error.error_code() == jetstream::ErrorCode::STREAM_NAME_EXIST,
+        _ => false,
+    }
 }
 
 fn is_missing(kind: &GetStreamErrorKind) -> bool {

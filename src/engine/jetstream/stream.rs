@@ -47,6 +47,8 @@ pub struct Stream {
     context: Context,
     handle: Handle<()>,
     name: String,
+    // Several servers keep it.
+    is_replicated: bool,
 }
 
 /// What lies in a stream.
@@ -111,13 +113,13 @@ struct Declined {
 }
 
 impl Stream {
-    /// A stream that is there.
-    pub async fn open(client: Client, namespace: NamespaceName, id: LogId) -> Result<Self> {
+    /// A stream that is there, kept by so many servers.
+    pub async fn open(client: Client, namespace: NamespaceName, id: LogId, replicas: usize) -> Result<Self> {
         let name = subject::stream(&namespace);
         // One of its own: who has put many waits for none but his own answers.
         let context = ContextBuilder::new().max_ack_inflight(UNANSWERED).timeout(PATIENCE).build(client.clone());
         let handle = context.get_stream_no_info(&name).await.map_err(unreachable)?;
-        Ok(Stream { id, namespace, client, context, handle, name })
+        Ok(Stream { id, namespace, client, context, handle, name, is_replicated: replicas > 1 })
     }
 
     /// Holds it to other settings from now on.
@@ -136,9 +138,23 @@ impl Stream {
         acknowledged(self.send(entry, headers).await?).await
     }
 
+    /// Whether entries that depend on the id of the one before must not be put while others write. A stream of several
+    /// servers compares that id only when it has promised already to put the entry: if another writer's came in between,
+    /// the stream breaks (nats-server 2.15: "critical write error: last msgid mismatch"), and takes nothing more.
+    pub fn breaks_by_chains(&self) -> bool {
+        self.is_replicated
+    }
+
     /// Puts entries behind position `last`, one after the other: each depends on the one before. If it fails, some of
     /// them may be there, and never one without those before it.
     pub async fn put_chain(&self, entries: &[Entry], last: u64) -> Result<u64, Refusal> {
+        if self.breaks_by_chains() {
+            let mut position = last;
+            for entry in entries {
+                position = self.put(entry, position).await?;
+            }
+            return Ok(position);
+        }
         let mut acknowledgements = Vec::with_capacity(entries.len());
         for (at, entry) in entries.iter().enumerate() {
             let mut headers = entry.headers();

@@ -145,12 +145,12 @@ impl Writer {
             known.expire(log.clock.now());
             (Draft::new(appends, &known, log.first(), &log.tail.marks(), self.frame), known.next, known.position)
         };
-        let synced = self.frame.strongest == Durability::Synced;
+        // A server that syncs each message by itself syncs those of a batch together.
+        let together = self.frame.strongest == Durability::Synced || log.stream.breaks_by_chains();
         let put = match draft.entries.len() {
             0 => Ok(position),
             1 => log.stream.put(&draft.entries[0], position).await,
-            // A server that syncs each message by itself syncs those of a batch together.
-            entries if draft.atomic || (synced && entries <= BATCH_ENTRIES) => {
+            entries if draft.atomic || (together && entries <= BATCH_ENTRIES) => {
                 log.stream.put_atomic(&draft.entries, position).await
             }
             _ => log.stream.put_chain(&draft.entries, position).await,
