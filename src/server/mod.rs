@@ -22,6 +22,7 @@ mod routes;
 
 pub(crate) mod grpc;
 mod http;
+pub mod json;
 mod status;
 
 pub use accept::Listen;
