@@ -222,6 +222,10 @@ fn typed(text: String, default: &Value) -> Result<Value, String> {
             "false" | "0" | "" => Ok(Value::Boolean(false)),
             _ => Err(format!("{text:?} is neither true nor false")),
         },
+        Value::Array(_) => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Ok(Value::Array(parts.map(|part| Value::String(part.to_owned())).collect()))
+        }
         _ => Ok(Value::String(text)),
     }
 }

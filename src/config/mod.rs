@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 pub use layers::{FILE, Flag, Invalid, Loaded, Origin, load, warnings};
 
-use crate::units::{Size, Span};
+use crate::{
+    model::Cidr,
+    units::{Size, Span},
+};
 
 mod layers;
 mod strays;
@@ -38,6 +41,8 @@ pub struct Config {
     pub storage: Storage,
     /// The JetStream engine.
     pub jetstream: JetStream,
+    /// Messages that are sent on by HTTP.
+    pub webhooks: Webhooks,
 }
 
 /// What clients may ask for.
@@ -88,6 +93,14 @@ pub struct JetStream {
     pub synced: bool,
     /// Where the other brokers reach this one, as in 10.0.0.7:7126; empty: where it listens.
     pub address: String,
+}
+
+/// Messages that are sent on by HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section of settings")]
+pub struct Webhooks {
+    /// Networks that webhooks may go to although they are not public, as in 10.0.0.0/8.
+    pub allow_targets: Vec<Cidr>,
 }
 
 /// Where messages are kept.
@@ -146,6 +159,7 @@ impl Default for Config {
             server: Server::default(),
             storage: Storage::default(),
             jetstream: JetStream::default(),
+            webhooks: Webhooks::default(),
         }
     }
 }

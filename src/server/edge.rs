@@ -18,6 +18,7 @@ use super::{
     layer, process,
     readiness::{Readiness, State},
     routes::{Parts, Routes},
+    webhook::Webhooks,
 };
 use crate::{broker::Broker, model::Error, shutdown::Shutdown, telemetry::Metrics};
 
@@ -122,8 +123,14 @@ impl<L: Listen> Bound<L> {
             () = &mut shutdown => return Ok(Ended { failure: None, cut: 0 }),
             () = &mut accepting => return Ok(Ended { failure: None, cut: 0 }),
         };
+        let webhooks = Arc::new(Webhooks::new(Arc::clone(&broker)));
+        let pushing = tokio::spawn({
+            let webhooks = Arc::clone(&webhooks);
+            async move { webhooks.run().await }
+        });
         front.open(Routes::new(Parts {
             broker: Arc::clone(&broker),
+            webhooks,
             pages,
             shutdown: asked.clone(),
             streams_per_connection: config.max_connection_streams,
@@ -145,6 +152,8 @@ impl<L: Listen> Bound<L> {
         readiness.set(if failure.is_some() { State::Failed } else { State::Draining }).await;
         let grace = asked.grace().unwrap_or(config.drain_grace);
         let cut = drain(&broker, &readiness, &connections, &tasks, grace).await;
+        // Its sessions have ended by now.
+        pushing.abort();
         Ok(Ended { failure, cut })
     }
 }

@@ -24,6 +24,7 @@ pub(crate) mod grpc;
 mod http;
 pub mod json;
 mod status;
+mod webhook;
 
 pub use accept::Listen;
 pub use config::Config;

@@ -22,6 +22,7 @@ use super::{
         SubscriptionsService, TopicsService, TransferService, transfer::PIECE_BYTES,
     },
     http::{Pages, problem},
+    webhook::Webhooks,
 };
 use crate::{
     broker::Broker,
@@ -45,6 +46,8 @@ type Other = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 pub struct Parts {
     /// Decides everything.
     pub broker: Arc<Broker>,
+    /// Sends on by HTTP.
+    pub webhooks: Arc<Webhooks>,
     /// What is told over plain HTTP, and whether the broker is ready.
     pub pages: Pages,
     /// What `Drain` asks.
@@ -77,7 +80,8 @@ impl Routes {
         };
         let topics = TopicsServer::new(TopicsService(Arc::clone(&broker)));
         let namespaces = NamespacesServer::new(NamespacesService(Arc::clone(&broker)));
-        let subscriptions = SubscriptionsServer::new(SubscriptionsService(Arc::clone(&broker)));
+        let subscriptions =
+            SubscriptionsServer::new(SubscriptionsService { broker: Arc::clone(&broker), webhooks: parts.webhooks });
         let transfer = TransferServer::new(TransferService(Arc::clone(&broker)));
         let operations = OperationsServer::new(operations);
         let health = HealthServer::new(HealthService::from_health_reporter(parts.pages.readiness.reporter()));

@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("client", &["model", "pb", "clock"]),
     // The broker is put together here, so this one knows the parts by name; and this one works on the files of a broker
     // that is stopped.
-    ("apps/serve", &["apps", "server", "broker", "engine", "clock", "config", "telemetry"]),
+    ("apps/serve", &["apps", "server", "broker", "engine", "model", "clock", "config", "telemetry"]),
     // It prints stored messages as `subscribe` prints received ones.
     ("apps/log", &["apps", "pb", "engine", "model", "clock", "config", "units"]),
     // Shows what `serve` would run with.

@@ -17,3 +17,4 @@ mod layers;
 mod readme;
 mod simulation;
 mod support;
+mod webhook;

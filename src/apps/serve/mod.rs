@@ -21,6 +21,7 @@ use crate::{
         log::{self, LogEngine},
         memory::MemoryEngine,
     },
+    model::Targets,
     server,
     telemetry::Metrics,
 };
@@ -194,7 +195,11 @@ fn edge(config: &Config) -> server::Config {
 
 /// What the broker is told.
 fn decisions(config: &Config) -> broker::Config {
-    broker::Config { message_bytes: config.limits.message_bytes.bytes(), ..broker::Config::default() }
+    broker::Config {
+        message_bytes: config.limits.message_bytes.bytes(),
+        targets: Targets::new(config.webhooks.allow_targets.clone()),
+        ..broker::Config::default()
+    }
 }
 
 /// Tests and scripts read this line, and the port in it.

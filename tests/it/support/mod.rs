@@ -5,6 +5,7 @@ pub mod engine;
 pub mod nats;
 pub mod network;
 pub mod proxy;
+pub mod receiver;
 pub mod tool;
 
 use std::{
