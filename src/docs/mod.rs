@@ -18,6 +18,9 @@ pub mod performance {}
 #[doc = include_str!("scaling.md")]
 pub mod scaling {}
 
+#[doc = include_str!("webhooks.md")]
+pub mod webhooks {}
+
 /// Its examples in Rust are compiled with the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

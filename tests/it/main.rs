@@ -18,3 +18,4 @@ mod profiles;
 mod readme;
 mod simulation;
 mod support;
+mod webhook;
