@@ -2,6 +2,7 @@
 
 mod answers;
 mod attempts;
+mod cluster;
 mod formats;
 mod many;
 mod moving;

@@ -50,7 +50,8 @@ Examples:
   tilde subscription create audit '~' --order exclusive --max-attempts never
   tilde subscription create images 'uploads/~' --filter 'content_type.startsWith(\"image/\")' \\
       --ack-deadline 5m --min-backoff 10s --max-attempts 3 --max-outstanding 20
-  tilde subscription create hooks 'orders/~' --push-url https://example.com/hook --push-secret-file secret";
+  tilde subscription create hooks 'orders/~' --push-url https://example.com/hook \\
+      --push-secret-file secret";
 
 /// Runs it.
 pub async fn run(args: &Args, home: &Home) -> anyhow::Result<()> {

@@ -43,7 +43,7 @@ Examples:
   tilde subscription update mails --ack-deadline 2m --max-attempts 10
   tilde subscription update mails 'orders/~' 'refunds/~'
   tilde subscription update mails --filter '' --max-rate none
-  tilde subscription update hooks --push-secret-file both-secrets      then, when receivers know the new one: the new alone";
+  tilde subscription update hooks --push-secret-file both-secrets";
 
 /// Runs it.
 pub async fn run(args: &Args, home: &Home) -> anyhow::Result<()> {

@@ -8,43 +8,47 @@ use crate::{
     units::Span,
 };
 
+/// Where --help lists them.
+const WEBHOOK: &str = "Webhook";
+
 /// All that can be set of a webhook.
 #[derive(clap::Args, Debug, Default)]
-#[command(next_help_heading = "Webhook")]
 pub struct Webhook {
     /// Send each message on by an HTTP POST to this http or https URL
-    #[arg(long, value_name = "URL", group = "push_config.url")]
+    #[arg(help_heading = WEBHOOK, long, value_name = "URL", group = "push_config.url")]
     push_url: Option<String>,
 
     /// Sign with this, `whsec_` and the base64 of 24 to 64 bytes; twice while receivers learn the second. All that there
     /// were are replaced; `none` leaves none. Others on this machine can read it: --push-secret-file keeps it from them
-    #[arg(long = "push-secret", value_name = "SECRET")]
+    #[arg(help_heading = WEBHOOK, long = "push-secret", value_name = "SECRET", group = "push_config.secrets")]
     push_secrets: Vec<String>,
 
     /// Sign with what stands in this file, a secret a line
-    #[arg(long, value_name = "FILE", conflicts_with = "push_secrets")]
+    #[arg(help_heading = WEBHOOK, long, value_name = "FILE", group = "push_config.secrets")]
     push_secret_file: Option<PathBuf>,
 
     /// What is sent of a message [broker's default: envelope]
-    #[arg(long, value_enum, value_name = "FORMAT", group = "push_config.format")]
+    #[arg(help_heading = WEBHOOK, long, value_enum, value_name = "FORMAT", group = "push_config.format")]
     push_format: Option<Format>,
 
     /// How long an answer may take, 1s to the ack deadline; 0s is the broker's default [broker's default: 10s]
-    #[arg(long, value_name = "DURATION", group = "push_config.timeout")]
+    #[arg(help_heading = WEBHOOK, long, value_name = "DURATION", group = "push_config.timeout")]
     push_timeout: Option<Span>,
 
     /// Pushes that may await their answer at the same time, 1 to 1000 [broker's default: 16]
-    #[arg(long, value_name = "N", group = "push_config.max_in_flight", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(help_heading = WEBHOOK, long, value_name = "N", group = "push_config.max_in_flight")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     push_max_in_flight: Option<u32>,
 
     /// A header that is sent with each, up to 32 times. All that there were are replaced; `NAME=` keeps the value that it
     /// has, `none` leaves none
-    #[arg(long = "push-header", value_name = "NAME=VALUE", value_parser = header)]
+    #[arg(help_heading = WEBHOOK, long = "push-header", value_name = "NAME=VALUE", value_parser = header)]
+    #[arg(group = "push_config.headers")]
     push_headers: Vec<Header>,
 
     /// Send nothing on any more: consumers fetch what there is
-    #[arg(long, conflicts_with_all = ["push_url", "push_secrets", "push_secret_file", "push_format", "push_timeout"])]
-    #[arg(conflicts_with_all = ["push_max_in_flight", "push_headers"])]
+    #[arg(help_heading = WEBHOOK, long, conflicts_with_all = ["push_url", "push_secrets", "push_secret_file"])]
+    #[arg(conflicts_with_all = ["push_format", "push_timeout", "push_max_in_flight", "push_headers"])]
     no_push: bool,
 }
 
@@ -167,7 +171,9 @@ mod tests {
         let (config, paths) = applied(&["--push-secret", "none", "--push-header", "none", "--push-timeout", "0s"]);
         assert_eq!(config, Some(PushConfig::default()));
         assert_eq!(paths, ["push_config.secrets", "push_config.timeout", "push_config.headers"]);
-        assert!(Line::try_parse_from(["tilde", "--no-push", "--push-url", "http://a"]).is_err());
+        for two in [["--no-push", "--push-url=http://a"], ["--push-secret=a", "--push-secret-file=b"]] {
+            assert!(Line::try_parse_from([&["tilde"], &two[..]].concat()).is_err());
+        }
     }
 
     #[test]

@@ -235,6 +235,53 @@ mod tests {
         (address, count)
     }
 
+    /// The same over TLS, with a certificate for `a.example`, and whoever vouches for it.
+    async fn secure_target() -> (SocketAddr, rustls::RootCertStore) {
+        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        let certificate = made.cert.der().clone();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let key = made.signing_key.serialize_der().try_into().unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.unwrap().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await;
+                let _ = stream.shutdown().await;
+            }
+        });
+        (address, roots)
+    }
+
+    #[tokio::test]
+    async fn over_tls_only_who_is_vouched_for_is_sent_anything() {
+        let (address, roots) = secure_target().await;
+        let lookup: crate::server::webhook::resolver::Lookup =
+            Arc::new(|_| Box::pin(async { Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))]) }));
+        let resolver = Resolver::with(allowing(&["127.0.0.1"]), lookup);
+        let client = |roots| {
+            let client = Client::with(allowing(&["127.0.0.1"]), resolver.clone());
+            assert!(client.secure.set(build(resolver.clone(), tls(roots))).is_ok());
+            client
+        };
+        let trusting = client(roots);
+        let sent = send(&trusting, format!("https://a.example:{}/", address.port())).await;
+        assert_eq!((sent.status, sent.outcome), (204, Outcome::Done));
+        let other = send(&trusting, format!("https://b.example:{}/", address.port())).await;
+        let stranger = client(rustls::RootCertStore::empty());
+        let unknown = send(&stranger, format!("https://a.example:{}/", address.port())).await;
+        for refused in [other, unknown] {
+            let why = "no secure connection to the target: invalid peer certificate";
+            assert!(why_of(&refused).starts_with(why), "{refused:?}");
+        }
+    }
+
     fn allowing(networks: &[&str]) -> Targets {
         Targets::new(networks.iter().map(|network| network.parse().unwrap()).collect())
     }

@@ -18,7 +18,8 @@ async fn first(reply: Reply) -> Receiver {
 async fn a_success_settles() {
     let mut target = Receiver::start(|_| Reply::of(204)).await;
     let rig = Rig::start();
-    rig.create(&target.url, &[]);
+    // With one in flight they come in order.
+    rig.create(&target.url, &["--push-max-in-flight", "1"]);
     rig.publish(["one", "two"]);
     for (text, sequence) in [("one", "1"), ("two", "2")] {
         let came = target.soon().await;

@@ -10,6 +10,8 @@ async fn one_without_its_secrets_waits_for_new_ones_and_then_goes_on() {
     rig.broker().run(&["subscription", "pause", "s"]).ok();
     rig.publish(["one"]);
     let run = |args: &[&str]| rig.broker().run(args);
+    // NATS sets aside what a namespace may take.
+    run(&["namespace", "create", "there", "--max-bytes", "64MiB"]).ok();
     run(&["export", "house"]).ok();
     run(&["import", "house", "--namespace", "there"]).ok();
     let there = |args: &[&str]| {
