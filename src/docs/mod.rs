@@ -60,4 +60,7 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0011-a-stream-is-one-log-for-all-brokers.md")]
     pub mod d0011 {}
+
+    #[doc = include_str!("decisions/0012-plain-http-asks-the-contract-from-within.md")]
+    pub mod d0012 {}
 }
