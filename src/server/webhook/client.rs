@@ -174,7 +174,7 @@ fn why(error: &reqwest::Error) -> String {
         Some(io::ErrorKind::ConnectionRefused) => "the target refused the connection",
         Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => "there is no way to the target",
         _ if error.is_connect() && error.is_timeout() => {
-            return format!("the target was not reached within {CONNECT:?}");
+            return format!("the target was not reached within {}", spoken(CONNECT));
         }
         _ if error.is_connect() => "the target could not be reached",
         _ => match causes().find_map(|cause| cause.downcast_ref::<hyper::Error>()) {
