@@ -144,11 +144,6 @@ impl Receiver {
     pub fn rest(&self) -> Vec<Told> {
         self.received.try_iter().collect()
     }
-
-    /// Where it listens.
-    pub fn address(&self) -> String {
-        self.listener.local_addr().unwrap().to_string()
-    }
 }
 
 impl Drop for Receiver {
