@@ -16,5 +16,6 @@ mod grpcurl;
 mod layers;
 mod profiles;
 mod readme;
+mod rest;
 mod simulation;
 mod support;
