@@ -39,7 +39,7 @@ pub use live::{Closing, Event, Heartbeat, LiveStream, Started, Subscribe};
 pub use namespaces::{Change, Versioned};
 pub use publish::{Publish, Published};
 pub use publish_stream::{Answer, OpenPublishStream, PublishEvent, PublishStream, PublishedRun};
-pub use subscription::{Described, SubscriptionChange};
+pub use subscription::{Described, PushAttempt, Pushing, Resend, SubscriptionChange};
 pub use topics::Purged;
 
 use self::{served::Served, subscription::Entries};
@@ -47,7 +47,7 @@ pub use crate::engine::{Holder, TopicStats};
 use crate::{
     clock::Clock,
     engine::{Engine, Office},
-    model::{Error, NamespaceName, Reason, Result, Timestamp, limits},
+    model::{Error, NamespaceName, Reason, Result, Targets, Timestamp, limits},
     telemetry::Metrics,
 };
 
@@ -66,6 +66,8 @@ pub struct Config {
     pub response_bytes: usize,
     /// Memory for what is left of streams' snapshots, over all namespaces.
     pub snapshot_bytes: usize,
+    /// Where webhooks may go.
+    pub targets: Targets,
 }
 
 impl Default for Config {
@@ -76,6 +78,7 @@ impl Default for Config {
             response_messages: 512,
             response_bytes: (20 << 10) - 512,
             snapshot_bytes: 64 << 20,
+            targets: Targets::default(),
         }
     }
 }

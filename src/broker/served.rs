@@ -61,7 +61,7 @@ impl Served {
         let before = self.place.streams.fetch_add(1, Ordering::SeqCst);
         broker.streams.fetch_add(1, Ordering::SeqCst);
         self.place.metrics.streams.inc();
-        let admission = Admission { broker: broker.clone(), place: self.place.clone() };
+        let admission = Admission { broker: broker.clone(), place: self.place.clone(), is_counted: true };
         if before < most {
             return Ok(admission);
         }
@@ -70,6 +70,12 @@ impl Served {
             self.settings.name
         );
         Err(Error::new(Reason::TooManyStreams, message).with("limit", most))
+    }
+
+    /// Lets in what the broker itself works on: nobody's quota is asked, and a stop waits for it as for any stream.
+    pub fn admit_own(&self, broker: &Arc<Shared>) -> Admission {
+        broker.streams.fetch_add(1, Ordering::SeqCst);
+        Admission { broker: broker.clone(), place: self.place.clone(), is_counted: false }
     }
 }
 
@@ -133,12 +139,16 @@ impl Place {
 pub struct Admission {
     pub broker: Arc<Shared>,
     pub place: Arc<Place>,
+    // As one of its namespace's streams.
+    is_counted: bool,
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.place.streams.fetch_sub(1, Ordering::SeqCst);
-        self.place.metrics.streams.dec();
+        if self.is_counted {
+            self.place.streams.fetch_sub(1, Ordering::SeqCst);
+            self.place.metrics.streams.dec();
+        }
         if self.broker.streams.fetch_sub(1, Ordering::SeqCst) == 1 && self.broker.deadline.get().is_some() {
             self.broker.deserted.notify_waiters();
         }

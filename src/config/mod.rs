@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 pub use layers::{FILE, Flag, Invalid, Loaded, Origin, load, warnings};
 
-use crate::units::{Size, Span};
+use crate::{
+    model::Cidr,
+    units::{Size, Span},
+};
 
 mod layers;
 mod strays;
@@ -40,6 +43,8 @@ pub struct Config {
     pub jetstream: JetStream,
     /// Other systems, served under their own addresses.
     pub profiles: Profiles,
+    /// Messages that are sent on by HTTP.
+    pub webhooks: Webhooks,
 }
 
 /// What clients may ask for.
@@ -144,6 +149,14 @@ pub struct JetStream {
     pub address: String,
 }
 
+/// Messages that are sent on by HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section of settings")]
+pub struct Webhooks {
+    /// Networks that webhooks may go to although they are not public, as in 10.0.0.0/8.
+    pub allow_targets: Vec<Cidr>,
+}
+
 /// Where messages are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -206,6 +219,7 @@ impl Default for Config {
             storage: Storage::default(),
             jetstream: JetStream::default(),
             profiles: Profiles::default(),
+            webhooks: Webhooks::default(),
         }
     }
 }

@@ -18,6 +18,9 @@ pub mod performance {}
 #[doc = include_str!("scaling.md")]
 pub mod scaling {}
 
+#[doc = include_str!("webhooks.md")]
+pub mod webhooks {}
+
 /// Its examples in Rust are compiled with the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
@@ -57,4 +60,7 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0011-a-stream-is-one-log-for-all-brokers.md")]
     pub mod d0011 {}
+
+    #[doc = include_str!("decisions/0012-plain-http-asks-the-contract-from-within.md")]
+    pub mod d0012 {}
 }

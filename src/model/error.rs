@@ -70,6 +70,7 @@ reasons! {
     OriginNotAllowed = "ORIGIN_NOT_ALLOWED", Precondition, "Over HTTP: a browser asks for a page of another site, which nobody allowed.";
     NamespaceNotFound = "NAMESPACE_NOT_FOUND", NotFound, "No such namespace.";
     SubscriptionNotFound = "SUBSCRIPTION_NOT_FOUND", NotFound, "No such subscription.";
+    PushAttemptNotFound = "PUSH_ATTEMPT_NOT_FOUND", NotFound, "No such push is remembered, or its message is gone.";
     TopicNotFound = "TOPIC_NOT_FOUND", NotFound, "Nothing is kept of such a topic.";
     NamespaceExists = "NAMESPACE_MISMATCH", Exists, "The namespace exists with other settings.";
     SubscriptionMismatch = "SUBSCRIPTION_MISMATCH", Exists, "The subscription exists with another specification.";
@@ -81,6 +82,8 @@ reasons! {
     DurabilityUnavailable = "DURABILITY_UNAVAILABLE", Precondition, "The engine cannot give that durability.";
     PrecedingFailed = "PRECEDING_FAILED", Precondition, "An earlier message of the same producer was not taken.";
     SubscriptionPaused = "SUBSCRIPTION_PAUSED", Precondition, "The subscription delivers nothing until it is resumed.";
+    PushTargetRefused = "PUSH_TARGET_REFUSED", Precondition, "Webhooks may not go there.";
+    PushNotConfigured = "PUSH_NOT_CONFIGURED", Precondition, "The subscription pushes nowhere.";
     LeaseExpired = "LEASE_EXPIRED", Precondition, "The delivery's deadline has passed, or its lease was taken back.";
     AlreadySettled = "ALREADY_SETTLED", Precondition, "The delivery was settled before, in another way.";
     PositionExpired = "POSITION_EXPIRED", OutOfRange, "The position is no longer kept.";

@@ -64,5 +64,25 @@ pub const ACK_DEADLINE_MAX: Duration = Duration::from_secs(12 * 3600);
 pub const ACK_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
 /// The longest time until a message that was not acknowledged comes again.
 pub const BACKOFF: Duration = Duration::from_secs(12 * 3600);
+/// Bytes of the URL that a subscription pushes to.
+pub const PUSH_URL_BYTES: usize = 2_048;
+/// Secrets that a subscription signs its pushes with.
+pub const PUSH_SECRETS: usize = 2;
+/// Pushes of one subscription that may await their answer: at most, and unasked.
+pub const PUSH_IN_FLIGHT: u32 = 1_000;
+/// See [`PUSH_IN_FLIGHT`].
+pub const PUSH_IN_FLIGHT_DEFAULT: u32 = 16;
+/// The shortest time that a push has to be answered, and the one that is taken unasked. The longest is the ack deadline.
+pub const PUSH_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// See [`PUSH_TIMEOUT_MIN`].
+pub const PUSH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// Headers that a subscription sends with each push.
+pub const PUSH_HEADERS: usize = 32;
+/// Bytes of such a header's value.
+pub const PUSH_HEADER_BYTES: usize = 4 << 10;
+/// Pushes of one subscription that are remembered.
+pub const PUSH_ATTEMPTS: usize = 100;
+/// Bytes of an answer that are remembered with a push.
+pub const PUSH_RESPONSE_BYTES: usize = 256;
 /// Labels of one subscription.
 pub const LABELS: usize = 64;

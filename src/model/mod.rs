@@ -14,6 +14,7 @@ pub mod producer;
 pub mod record;
 pub mod sequence;
 pub mod subscription;
+pub mod target;
 pub mod time;
 pub mod topic;
 pub mod wire;
@@ -31,8 +32,9 @@ pub use producer::ProducerName;
 pub use record::{Record, Records, Stamp};
 pub use sequence::Sequence;
 pub use subscription::{
-    BacklogPolicy, ConsumerName, DeadLetters, DeliveryOrder, RetryPolicy, Subscription, SubscriptionName,
-    SubscriptionState, SubscriptionStats,
+    BacklogPolicy, ConsumerName, DeadLetters, DeliveryOrder, Hidden, Push, PushFormat, RetryPolicy, Subscription,
+    SubscriptionName, SubscriptionState, SubscriptionStats,
 };
+pub use target::{Cidr, Targets};
 pub use time::Timestamp;
 pub use topic::Topic;

@@ -21,6 +21,7 @@ use super::{
         SubscriptionsService, TopicsService, TransferService, transfer::PIECE_BYTES,
     },
     readiness::Readiness,
+    webhook::Webhooks,
 };
 use crate::{
     broker::Broker,
@@ -42,6 +43,20 @@ type Other = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
 const BROKER: &str = "tilde.v1.Broker";
 
+/// What the calls lead to.
+pub struct Parts<'a> {
+    /// Decides everything.
+    pub broker: Arc<Broker>,
+    /// Sends on by HTTP.
+    pub webhooks: Arc<Webhooks>,
+    /// What health tells.
+    pub readiness: &'a Readiness,
+    /// What `Drain` asks.
+    pub shutdown: Shutdown,
+    /// As configured, for `GetServerInfo`.
+    pub streams_per_connection: u32,
+}
+
 /// Leads each call to its service.
 pub struct Calls {
     publish: BrokerServer<PublishService>,
@@ -54,13 +69,14 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Puts the services together. `shutdown` is what `Drain` asks, `streams_per_connection` what `GetServerInfo` tells.
-    pub fn new(broker: Arc<Broker>, readiness: &Readiness, shutdown: Shutdown, streams_per_connection: u32) -> Self {
+    /// Puts the services together.
+    pub fn new(parts: Parts<'_>) -> Self {
+        let Parts { broker, webhooks, readiness, shutdown, streams_per_connection } = parts;
         let operations =
             OperationsService { broker: broker.clone(), shutdown, streams_per_connection, started: Instant::now() };
         let topics = TopicsServer::new(TopicsService(broker.clone()));
         let namespaces = NamespacesServer::new(NamespacesService(broker.clone()));
-        let subscriptions = SubscriptionsServer::new(SubscriptionsService(broker.clone()));
+        let subscriptions = SubscriptionsServer::new(SubscriptionsService { broker: broker.clone(), webhooks });
         let transfer = TransferServer::new(TransferService(broker.clone()));
         let operations = OperationsServer::new(operations);
         let health = HealthServer::new(HealthService::from_health_reporter(readiness.reporter()));

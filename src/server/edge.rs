@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     Config,
     accept::{Acceptor, Listen},
-    calls::Calls,
+    calls::{Calls, Parts},
     connection::Connections,
     counters::Counters,
     front::Front,
@@ -22,6 +22,7 @@ use super::{
     process,
     readiness::{Readiness, State},
     routes::Routes,
+    webhook::Webhooks,
 };
 use crate::{broker::Broker, model::Error, shutdown::Shutdown, telemetry::Metrics};
 
@@ -143,8 +144,18 @@ impl<L: Listen> Bound<L> {
             () = &mut shutdown => return Ok(Ended { failure: None, cut: 0 }),
             _ = &mut accepting => return Ok(Ended { failure: None, cut: 0 }),
         };
-        let streams = config.max_connection_streams;
-        let calls = Arc::new(Calls::new(broker.clone(), &readiness, asked.clone(), streams));
+        let webhooks = Arc::new(Webhooks::new(Arc::clone(&broker)));
+        let pushing = tokio::spawn({
+            let webhooks = Arc::clone(&webhooks);
+            async move { webhooks.run().await }
+        });
+        let calls = Arc::new(Calls::new(Parts {
+            broker: broker.clone(),
+            webhooks,
+            readiness: &readiness,
+            shutdown: asked.clone(),
+            streams_per_connection: config.max_connection_streams,
+        }));
         let rest = Rest::new(broker.clone(), calls.clone());
         let plain = Plain::new(pages, rest, calls.clone(), Origins::new(&config.allow_origins));
         for (profile, front) in profiles {
@@ -168,6 +179,8 @@ impl<L: Listen> Bound<L> {
         readiness.set(if failure.is_some() { State::Failed } else { State::Draining }).await;
         let grace = asked.grace().unwrap_or(config.drain_grace);
         let cut = drain(&broker, &readiness, &connections, &tasks, grace).await;
+        // Its sessions have ended by now.
+        pushing.abort();
         Ok(Ended { failure, cut })
     }
 }

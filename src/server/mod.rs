@@ -27,6 +27,7 @@ mod routes;
 pub(crate) mod grpc;
 mod http;
 mod status;
+mod webhook;
 
 pub use accept::Listen;
 pub use config::Config;

@@ -26,6 +26,7 @@ mod load {
     pub mod open;
     pub mod stuck;
     pub mod subscriptions;
+    pub mod webhook;
 
     pub mod bare;
     pub mod fdatasync;
@@ -76,6 +77,8 @@ enum Figure {
     Namespaces(namespaces::Args),
     /// Memory of durable subscriptions.
     Subscriptions(subscriptions::Args),
+    /// One subscription that pushes, to a target that answers at once.
+    Webhook(webhook::Args),
     /// Time to start on a directory that holds messages.
     Open(open::Args),
     /// What the disk takes for one overwrite and `fdatasync`.
@@ -115,6 +118,7 @@ async fn run(figure: Figure) -> Result<Value> {
         Figure::Stuck(args) => stuck::run(args).await,
         Figure::Namespaces(args) => namespaces::run(args).await,
         Figure::Subscriptions(args) => subscriptions::run(args).await,
+        Figure::Webhook(args) => webhook::run(args).await,
         Figure::Open(args) => open::run(args).await,
         Figure::Fdatasync(args) => fdatasync::run(args).await,
         Figure::Floor(args) => floor::run(args).await,

@@ -19,3 +19,4 @@ mod readme;
 mod rest;
 mod simulation;
 mod support;
+mod webhook;

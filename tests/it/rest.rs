@@ -106,14 +106,6 @@ impl Rest {
     }
 }
 
-/// The calls that are answered once webhooks are there.
-const PUSHES: [&str; 2] = ["ListPushAttempts", "ResendPush"];
-
-/// Whether a call is answered by now.
-fn is_served(rest: &Rest, operation: &str) -> bool {
-    !PUSHES.contains(&operation) || rest.ask("GET", "/v1/subscriptions/x/attempts", Value::Null).status() != 501
-}
-
 /// The member of an object that is a number of 64 bits.
 #[track_caller]
 fn number(of: &Value, name: &str) -> u64 {

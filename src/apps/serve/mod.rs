@@ -21,7 +21,7 @@ use crate::{
         log::{self, LogEngine},
         memory::MemoryEngine,
     },
-    model::NamespaceName,
+    model::{Cidr, NamespaceName, Targets},
     server,
     telemetry::Metrics,
 };
@@ -222,7 +222,24 @@ fn profiles(config: &config::Profiles) -> Vec<(SocketAddr, server::Profile)> {
 
 /// What the broker is told.
 fn decisions(config: &Config) -> broker::Config {
-    broker::Config { message_bytes: config.limits.message_bytes.bytes(), ..broker::Config::default() }
+    broker::Config {
+        message_bytes: config.limits.message_bytes.bytes(),
+        targets: Targets::new(targets(config)),
+        ..broker::Config::default()
+    }
+}
+
+/// Where webhooks may go besides public addresses. Who serves the profile `webhook-inbox` to this machine alone, and the
+/// broker, too, has subscribers on it.
+fn targets(config: &Config) -> Vec<Cidr> {
+    let is_at_home = |address: SocketAddr| address.ip().is_loopback();
+    let inbox = config.profiles.webhook_inbox.listen.0;
+    let home: &[&str] = match inbox.is_some_and(is_at_home) && is_at_home(config.listen.0) {
+        true => &["127.0.0.0/8", "::1/128"],
+        false => &[],
+    };
+    let home = home.iter().map(|text| Cidr::try_from(text.to_string()).expect("it is a network"));
+    config.webhooks.allow_targets.iter().copied().chain(home).collect()
 }
 
 /// Tests and scripts read this line, and the port in it.

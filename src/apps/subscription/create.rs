@@ -4,9 +4,10 @@ use super::{
     describe,
     home::{Home, Name, Print, given},
     settings::Settings,
+    webhook::Webhook,
 };
 use crate::{
-    apps::{pattern, start::Start},
+    apps::{failure::Failure, pattern, start::Start},
     pb::v1::{CreateSubscriptionRequest, Subscription, start_position::Position},
 };
 
@@ -37,6 +38,9 @@ pub struct Args {
     settings: Settings,
 
     #[command(flatten)]
+    webhook: Webhook,
+
+    #[command(flatten)]
     print: Print,
 }
 
@@ -45,19 +49,21 @@ Examples:
   tilde subscription create mails 'orders/~' --from earliest
   tilde subscription create audit '~' --order exclusive --max-attempts never
   tilde subscription create images 'uploads/~' --filter 'content_type.startsWith(\"image/\")' \\
-      --ack-deadline 5m --min-backoff 10s --max-attempts 3 --max-outstanding 20";
+      --ack-deadline 5m --min-backoff 10s --max-attempts 3 --max-outstanding 20
+  tilde subscription create hooks 'orders/~' --push-url https://example.com/hook \\
+      --push-secret-file secret";
 
 /// Runs it.
 pub async fn run(args: &Args, home: &Home) -> anyhow::Result<()> {
     pattern::warn(&args.patterns);
-    let request = CreateSubscriptionRequest { subscription: Some(args.subscription(home)) };
+    let request = CreateSubscriptionRequest { subscription: Some(args.subscription(home)?) };
     let answer = home.subscriptions().await?.create_subscription(request).await;
     let answer = answer.map_err(|status| home.failure(status))?.into_inner();
     describe::print(&given(answer.subscription)?, Some(answer.created), args.print.format)
 }
 
 impl Args {
-    fn subscription(&self, home: &Home) -> Subscription {
+    fn subscription(&self, home: &Home) -> Result<Subscription, Failure> {
         let last = self.last.map(|last| Start(Position::LastMessages(last)));
         let mut subscription = Subscription {
             name: self.name.name.clone(),
@@ -67,6 +73,7 @@ impl Args {
             ..Subscription::default()
         };
         self.settings.apply(&mut subscription);
-        subscription
+        self.webhook.apply(&mut subscription)?;
+        Ok(subscription)
     }
 }

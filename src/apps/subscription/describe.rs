@@ -10,7 +10,7 @@ use crate::{
         output::{self, Format},
         start::Start,
     },
-    pb::v1::{Subscription, SubscriptionStats},
+    pb::v1::{PushConfig, Subscription, SubscriptionStats},
     units::Span,
 };
 
@@ -68,6 +68,7 @@ fn specification(object: &Object) -> Vec<(&'static str, String)> {
         ("max attempts", object.retry_policy.max_attempts.map_or("never".to_owned(), |most| most.to_string())),
         ("dead letters", dead_letters),
         ("start", object.start.clone()),
+        ("push", object.push_config.as_ref().map_or("none".to_owned(), Push::in_words)),
         ("max outstanding", limit(object.max_outstanding_messages.map(|most| most.to_string()))),
         ("max rate", limit(object.max_messages_per_second.map(|most| most.to_string()))),
         ("max backlog", limit(object.max_backlog_messages.map(|most| most.to_string()))),
@@ -82,7 +83,8 @@ fn standing(subscription: &Subscription) -> Vec<(&'static str, String)> {
     let stats = subscription.stats.unwrap_or_default();
     let state = match &subscription.paused_until {
         Some(until) => format!("{} until {}", state(subscription), output::time(Some(until))),
-        None => state(subscription),
+        None if subscription.state_reason.is_empty() => state(subscription),
+        None => format!("{}: {}", state(subscription), message::on_its_line(&subscription.state_reason)),
     };
     let oldest = match age(&stats) {
         age if age.is_empty() => String::new(),
@@ -116,6 +118,8 @@ pub struct Object<'a> {
     ack_deadline: String,
     retry_policy: Retry,
     dead_letter_policy: DeadLetters<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    push_config: Option<Push<'a>>,
     start: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_outstanding_messages: Option<u32>,
@@ -131,6 +135,8 @@ pub struct Object<'a> {
     state: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     paused_until: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    state_reason: &'a str,
     stats: Stats,
     #[serde(skip_serializing_if = "Option::is_none")]
     created: Option<bool>,
@@ -151,6 +157,17 @@ struct DeadLetters<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     topic: &'a str,
     drop: bool,
+}
+
+/// Secrets and the values of headers are never told.
+#[derive(Serialize)]
+struct Push<'a> {
+    url: &'a str,
+    format: String,
+    max_in_flight: u32,
+    timeout: String,
+    headers: Vec<&'a str>,
+    secret_count: u32,
 }
 
 #[derive(Serialize)]
@@ -193,6 +210,7 @@ impl<'a> Object<'a> {
                 topic: dead_letters.map_or("", |policy| &policy.topic),
                 drop: dead_letters.is_some_and(|policy| policy.drop),
             },
+            push_config: subscription.push_config.as_ref().map(Push::new),
             start: start.map_or_else(|| "new".to_owned(), |start| Start(start).to_string()),
             max_outstanding_messages: subscription.max_outstanding_messages,
             max_messages_per_second: subscription.max_messages_per_second,
@@ -203,9 +221,36 @@ impl<'a> Object<'a> {
             etag: &subscription.etag,
             state: state(subscription),
             paused_until: output::time(subscription.paused_until.as_ref()),
+            state_reason: &subscription.state_reason,
             stats: Stats::new(&subscription.stats.unwrap_or_default()),
             created,
         }
+    }
+}
+
+impl<'a> Push<'a> {
+    fn new(push: &'a PushConfig) -> Self {
+        Push {
+            url: &push.url,
+            format: word(push.format().as_str_name(), "PUSH_FORMAT_"),
+            max_in_flight: push.max_in_flight,
+            timeout: output::duration(push.timeout.as_ref()),
+            headers: push.headers.keys().map(String::as_str).collect(),
+            secret_count: push.secret_count,
+        }
+    }
+
+    fn in_words(&self) -> String {
+        let signed = match self.secret_count {
+            0 => "not signed".to_owned(),
+            count => format!("signed with {}", output::count(count.into(), "secret")),
+        };
+        let headers = match self.headers.is_empty() {
+            true => String::new(),
+            false => format!(", with headers {}", self.headers.join(" ")),
+        };
+        let Push { url, format, max_in_flight, timeout, .. } = self;
+        format!("to {url} as {format}, {signed}{headers}, {max_in_flight} in flight, {timeout} to answer")
     }
 }
 

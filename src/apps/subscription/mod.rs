@@ -1,5 +1,5 @@
 //! `tilde subscription`: durable subscriptions, which remember what was settled. One file a subcommand, or two that
-//! undo each other; `settings` are the flags of those that create and change, `describe` is how one is shown.
+//! undo each other; `settings` and `webhook` are the flags of those that create and change, `describe` is how one is shown.
 
 mod create;
 mod list;
@@ -15,11 +15,13 @@ mod acknowledge;
 mod pull;
 
 mod explain;
+mod pushes;
 mod redrive;
 
 mod describe;
 mod home;
 mod settings;
+mod webhook;
 
 use super::remote;
 use home::Home;
@@ -52,6 +54,8 @@ enum Action {
     Ack(acknowledge::Args),
     Redrive(redrive::Args),
     Explain(explain::Args),
+    Pushes(pushes::Args),
+    Resend(pushes::ResendArgs),
 }
 
 /// Runs it.
@@ -72,6 +76,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             Action::Ack(args) => acknowledge::run(args, home).await,
             Action::Redrive(args) => redrive::run(args, home).await,
             Action::Explain(args) => explain::run(args, home).await,
+            Action::Pushes(args) => pushes::run(args, home).await,
+            Action::Resend(args) => pushes::resend(args, home).await,
         }
     })
 }

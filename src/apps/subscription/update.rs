@@ -6,6 +6,7 @@ use super::{
     describe,
     home::{Home, Name, Print, given},
     settings::Settings,
+    webhook::Webhook,
 };
 use crate::{
     apps::{failure::Failure, pattern},
@@ -26,6 +27,9 @@ pub struct Args {
     #[command(flatten)]
     settings: Settings,
 
+    #[command(flatten)]
+    webhook: Webhook,
+
     /// Only if the subscription is still as it was when `show` printed this
     #[arg(long)]
     etag: Option<String>,
@@ -38,7 +42,8 @@ const EXAMPLES: &str = "\
 Examples:
   tilde subscription update mails --ack-deadline 2m --max-attempts 10
   tilde subscription update mails 'orders/~' 'refunds/~'
-  tilde subscription update mails --filter '' --max-rate none";
+  tilde subscription update mails --filter '' --max-rate none
+  tilde subscription update hooks --push-secret-file both-secrets";
 
 /// Runs it.
 pub async fn run(args: &Args, home: &Home) -> anyhow::Result<()> {
@@ -59,6 +64,7 @@ impl Args {
             ..Subscription::default()
         };
         let mut paths = self.settings.apply(&mut subscription);
+        paths.extend(self.webhook.apply(&mut subscription)?);
         if !self.patterns.is_empty() {
             paths.push("topics".to_owned());
         }

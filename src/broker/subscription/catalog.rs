@@ -28,6 +28,8 @@ pub struct Described {
     pub etag: String,
     /// What it does at the moment.
     pub state: SubscriptionState,
+    /// Why the broker paused it by itself; empty if somebody else did.
+    pub state_reason: String,
     /// When it goes on by itself, if it is paused for a time.
     pub paused_until: Option<Timestamp>,
     /// Where it stands.
@@ -47,6 +49,7 @@ impl Broker {
     /// says what differs. Answers whether it was created now.
     pub async fn create_subscription(&self, asked: Subscription) -> Result<(Described, bool)> {
         asked.check()?;
+        self.check_target(&asked)?;
         let place = self.served(&asked.namespace)?.place.clone();
         if let Some(known) = self.known(&asked).await? {
             return Ok((known, false));
@@ -65,7 +68,7 @@ impl Broker {
         // One of the same name may have left it, if its deletion was cut short.
         self.remove_key(&key(LEDGERS, &asked.namespace, &asked.name)).await?;
         let (id, specification) = (self.shared.clock.random(), Arc::new(asked));
-        let kept = Kept { id, first, pause: Pause::No, specification };
+        let kept = Kept { id, first, pause: Pause::No, reason: None, specification };
         let version = self.store_subscription(&kept, 0).await?;
         let entry = self.serve_subscription(kept, version, place)?;
         let Subscription { namespace, name, .. } = &*entry.kept.specification;
@@ -121,6 +124,9 @@ impl Broker {
         }
         check_start(before, &asked)?;
         asked.check()?;
+        if asked.push != before.push {
+            self.check_target(&asked)?;
+        }
         let changed = self.change(Kept { specification: Arc::new(asked), ..known.kept.clone() }, &known).await?;
         changed.hub.configure(changed.kept.specification.clone());
         tracing::info!(%namespace, subscription = %name, "the subscription was changed");
@@ -179,12 +185,12 @@ impl Broker {
             let message = "until has passed already: name a time that is to come, or none to pause until resumed";
             return Err(Error::new(Reason::RequestInvalid, message).field("until"));
         }
-        self.set_pause(namespace, name, until.map_or(Pause::Forever, Pause::Until)).await
+        self.set_pause(namespace, name, until.map_or(Pause::Forever, Pause::Until), None).await
     }
 
     /// Delivers again.
     pub async fn resume_subscription(&self, namespace: &NamespaceName, name: &SubscriptionName) -> Result<()> {
-        self.set_pause(namespace, name, Pause::No).await
+        self.set_pause(namespace, name, Pause::No, None).await
     }
 
     /// Settles all that waits. Answers how many messages.
@@ -313,14 +319,27 @@ impl Broker {
         }
     }
 
-    async fn set_pause(&self, namespace: &NamespaceName, name: &SubscriptionName, pause: Pause) -> Result<()> {
+    /// Refuses to push where no webhook may go, as far as the URL tells.
+    fn check_target(&self, asked: &Subscription) -> Result<()> {
+        let Some(push) = &asked.push else { return Ok(()) };
+        self.shared.config.targets.check(&push.target()).map_err(|error| error.within("subscription"))
+    }
+
+    /// With the reason if the broker does it by itself.
+    pub(super) async fn set_pause(
+        &self,
+        namespace: &NamespaceName,
+        name: &SubscriptionName,
+        pause: Pause,
+        reason: Option<String>,
+    ) -> Result<()> {
         let _alone = self.changes.lock().await;
         let mut known = self.entry(namespace, name)?;
-        if known.kept.pause != pause {
-            known = self.change(Kept { pause, ..known.kept.clone() }, &known).await?;
+        if known.kept.pause != pause || known.kept.reason != reason {
+            known = self.change(Kept { pause, reason: reason.clone(), ..known.kept.clone() }, &known).await?;
         }
         known.hub.pause(pause);
-        tracing::info!(%namespace, subscription = %name, ?pause, "the subscription was paused or resumed");
+        tracing::info!(%namespace, subscription = %name, ?pause, reason, "the subscription was paused or resumed");
         Ok(())
     }
 

@@ -6,10 +6,10 @@ use std::{
     sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use super::{catalog::Described, hub::Hub, stored::Kept};
-use crate::model::{NamespaceName, Result, Subscription, SubscriptionName};
+use super::{catalog::Described, hub::Hub, push::Pushing, stored::Kept};
+use crate::model::{NamespaceName, Result, Subscription, SubscriptionName, SubscriptionState};
 
 /// The subscriptions of all namespaces. A namespace without any may be missing.
 #[derive(Default)]
@@ -17,6 +17,8 @@ pub struct Entries {
     named: RwLock<ByNamespace>,
     /// Told when one came, or changed.
     pub changed: Arc<Notify>,
+    /// Counts what came, changed and went.
+    changes: watch::Sender<u64>,
 }
 
 type ByNamespace = HashMap<NamespaceName, BTreeMap<SubscriptionName, Entry>>;
@@ -60,23 +62,44 @@ impl Entries {
         let (namespace, name) = (namespace.clone(), name.clone());
         self.write().entry(namespace).or_default().insert(name, entry);
         self.changed.notify_one();
+        self.tell();
     }
 
     /// Takes one out.
     pub fn remove(&self, namespace: &NamespaceName, name: &SubscriptionName) {
         self.write().get_mut(namespace).and_then(|entries| entries.remove(name));
+        self.tell();
     }
 
     /// Takes all of a namespace out.
     pub fn remove_all(&self, namespace: &NamespaceName) -> Vec<Arc<Hub>> {
         let entries = self.write().remove(namespace).unwrap_or_default();
+        self.tell();
         entries.into_values().map(|entry| entry.hub).collect()
     }
 
     /// Takes all out.
     pub fn clear(&self) -> Vec<Arc<Hub>> {
         let all = std::mem::take(&mut *self.write());
+        self.tell();
         all.into_values().flat_map(BTreeMap::into_values).map(|entry| entry.hub).collect()
+    }
+
+    /// Those that push.
+    pub fn pushing(&self) -> Vec<Pushing> {
+        let namespaces = self.read();
+        let entries = namespaces.values().flat_map(BTreeMap::values);
+        let pushing = entries.filter(|entry| entry.kept.specification.push.is_some());
+        pushing.map(|Entry { kept, .. }| kept.pushing()).collect()
+    }
+
+    /// Told when one came, changed, or went.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn tell(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     /// All that serve one.
@@ -98,6 +121,8 @@ impl Entry {
     pub async fn describe(&self) -> Result<Described> {
         let (state, paused_until) = self.hub.pause_state();
         let (subscription, etag) = (self.kept.specification.clone(), self.version.to_string());
-        Ok(Described { subscription, etag, state, paused_until, stats: self.hub.stats().await? })
+        let is_paused = state == SubscriptionState::Paused;
+        let state_reason = self.kept.reason.clone().filter(|_| is_paused).unwrap_or_default();
+        Ok(Described { subscription, etag, state, state_reason, paused_until, stats: self.hub.stats().await? })
     }
 }

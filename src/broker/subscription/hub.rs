@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     task::Waker,
@@ -21,6 +21,7 @@ use super::{
     ledger::{Ledger, Moment, Rules},
     locked::Lock,
     onlookers::Onlookers,
+    push::Attempts,
     rate::Rate,
     window::Window,
 };
@@ -47,6 +48,8 @@ pub struct Hub {
     pub(super) stirred: Notify,
     /// Tells whoever waits for it, in turn, that the ledger is kept for good as it was; or will not be any more.
     pub(super) saved: Notify,
+    /// What became of its last pushes.
+    pub(super) attempts: Mutex<Attempts>,
     /// No other broker can change what is kept of it.
     adopted: AtomicBool,
 }
@@ -201,7 +204,8 @@ impl Hub {
         };
         let (lock, saving, stirred, saved) = (Lock::new(inner), Default::default(), Notify::new(), Notify::new());
         let (tag, adopted) = (id as u32, AtomicBool::new(false));
-        let hub = Arc::new(Hub { shared, place, key, tag, lock, saving, stirred, saved, adopted });
+        let attempts = Mutex::new(Attempts::new(shared.clock.random() as u32));
+        let hub = Arc::new(Hub { shared, place, key, tag, lock, saving, stirred, saved, attempts, adopted });
         let mut inner = hub.lock();
         inner.begin_backlog();
         // What a crash interrupted goes on.

@@ -1,7 +1,9 @@
 //! Durable subscriptions: the broker remembers what was settled, and consumers come and go. In reading order: which there
 //! are and how they are changed (`catalog`, `entries` as they are found, `stored` as they lie in the state), one of them as it is served (`hub`, `locked`), what is handed out (`dispatch`), to whom
-//! (`session`, `window`, `rate`, `work` for whoever takes it once, and `early` for also what backs off), what is said of it (`settle`), what happens by
-//! itself (`upkeep`, `backlog`, `burial`, `idle`), where a message stands (`explain`), and waiting for what becomes of it (`onlookers`), how one moves to another broker (`moving`), and who decides all of it (`ledger`).
+//! (`session`, `window`, `rate`, `work` for whoever takes it once, and `early` for also what backs off), what is said of
+//! it (`settle`), what happens by itself (`upkeep`, `backlog`, `burial`, `idle`), what is sent on without being asked for
+//! (`push`), where a message stands (`explain`), and waiting for what becomes of it (`onlookers`), how one moves to another
+//! broker (`moving`), and who decides all of it (`ledger`).
 
 mod backlog;
 mod burial;
@@ -17,6 +19,7 @@ pub(super) mod letter;
 mod locked;
 mod moving;
 mod onlookers;
+mod push;
 mod rate;
 mod redrive;
 mod session;
@@ -32,6 +35,7 @@ pub(super) use entries::Entries;
 pub use explain::{Explanation, Standing};
 pub use hub::Pause;
 pub use ledger::{Counts, Kind, OpenRun, Progress};
+pub use push::{PushAttempt, Pushing, Resend};
 pub use redrive::Redrive;
 pub use session::{Attach, Attached, Consumed, Session};
 pub use settle::Word;

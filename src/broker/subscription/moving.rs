@@ -21,13 +21,13 @@ impl Broker {
     /// A subscription, and where it stands.
     pub(in crate::broker) async fn carry(&self, namespace: &NamespaceName, name: &SubscriptionName) -> Result<Carried> {
         let hub = self.adopted(namespace, name).await?;
-        let Kept { pause, specification, .. } = self.entry(namespace, name)?.kept;
-        Ok(Carried { subscription: specification, pause, progress: hub.progress() })
+        let Kept { pause, reason, specification, .. } = self.entry(namespace, name)?.kept;
+        Ok(Carried { subscription: specification, pause, reason, progress: hub.progress() })
     }
 
     /// Creates a subscription that goes on from there. Its namespace's quota is not asked: it was there.
     pub(in crate::broker) async fn settle_down(&self, carried: Carried, place: &Arc<Place>) -> Result<()> {
-        let Carried { subscription, pause, progress } = carried;
+        let Carried { subscription, pause, reason, progress } = carried;
         let (namespace, name) = (&subscription.namespace, &subscription.name);
         let _alone = self.changes.lock().await;
         if !Arc::ptr_eq(&self.served(namespace)?.place, place) {
@@ -45,7 +45,8 @@ impl Broker {
         let Some(version) = self.engine.state().put(&ledger, bytes.clone(), 0).await? else {
             return Err(changed_meanwhile(name));
         };
-        let kept = Kept { id: self.shared.clock.random(), first: progress.read, pause, specification: subscription };
+        let id = self.shared.clock.random();
+        let kept = Kept { id, first: progress.read, pause, reason, specification: subscription };
         let stored = self.store_subscription(&kept, 0).await?;
         let entry = self.serve_from(kept, stored, place.clone(), Some(Value { bytes, version }))?;
         let kept = &entry.kept.specification;

@@ -161,6 +161,10 @@ impl Session {
         inner.wake_all();
     }
 
+    pub(super) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
     /// Settles all that is delivered, and goes on after its client has closed its half.
     pub fn is_auto(&self) -> bool {
         self.auto

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::hub::Pause;
+use super::{hub::Pause, push::Pushing};
 use crate::model::{
-    BacklogPolicy, Cursor, DeadLetters, DeliveryOrder, Error, NamespaceName, Position, Reason, Result, RetryPolicy,
-    Sequence, Subscription, SubscriptionName, Timestamp,
+    BacklogPolicy, Cursor, DeadLetters, DeliveryOrder, Error, Hidden, NamespaceName, Position, Push, PushFormat,
+    Reason, Result, RetryPolicy, Sequence, Subscription, SubscriptionName, Timestamp,
 };
 
 /// What is kept of a subscription.
@@ -19,6 +19,8 @@ pub struct Kept {
     pub first: Sequence,
     /// Whether it is held.
     pub pause: Pause,
+    /// Why the broker held it by itself, if it did.
+    pub reason: Option<String>,
     /// What it is to do.
     pub specification: Arc<Subscription>,
 }
@@ -49,6 +51,22 @@ struct Stored {
     backlog_policy: String,
     expire_after_idle_ns: Option<u64>,
     labels: BTreeMap<String, String>,
+    // What follows came later: it is left out where there is nothing to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    paused_reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    push: Option<StoredPush>,
+}
+
+/// A webhook, with its secrets: whoever reads the state can sign.
+#[derive(Serialize, Deserialize)]
+struct StoredPush {
+    url: String,
+    secrets: Vec<String>,
+    max_in_flight: u32,
+    timeout_ns: Option<u64>,
+    headers: BTreeMap<String, String>,
+    format: String,
 }
 
 /// Of [`Stored`]. Another form takes another number, and this one must still be read.
@@ -73,7 +91,16 @@ const ORDERS: [(DeliveryOrder, &str); 3] =
 const BACKLOG_POLICIES: [(BacklogPolicy, &str); 2] =
     [(BacklogPolicy::DropOldest, "drop_oldest"), (BacklogPolicy::DeadLetter, "dead_letter")];
 
+const PUSH_FORMATS: [(PushFormat, &str); 3] =
+    [(PushFormat::Envelope, "envelope"), (PushFormat::Raw, "raw"), (PushFormat::CloudEvents, "cloudevents")];
+
 impl Kept {
+    /// As the edge names it.
+    pub fn pushing(&self) -> Pushing {
+        let Subscription { namespace, name, .. } = &*self.specification;
+        Pushing { namespace: namespace.clone(), name: name.clone(), id: self.id }
+    }
+
     /// To be stored.
     pub fn bytes(&self) -> Vec<u8> {
         serde_json::to_vec(&Stored::from(self)).expect("numbers and texts become JSON")
@@ -121,6 +148,8 @@ impl Stored {
             backlog_policy: word(&BACKLOG_POLICIES, specification.backlog_policy),
             expire_after_idle_ns: specification.expire_after_idle.map(nanos),
             labels: labels.clone(),
+            paused_reason: kept.reason.clone(),
+            push: specification.push.as_ref().map(StoredPush::from),
         }
     }
 
@@ -148,6 +177,7 @@ impl Stored {
             backlog_policy: value(&BACKLOG_POLICIES, &self.backlog_policy)?,
             expire_after_idle: self.expire_after_idle_ns.map(Duration::from_nanos),
             labels: self.labels,
+            push: self.push.map(StoredPush::take).transpose()?,
             ..Subscription::new(name, namespace)
         };
         specification.check().map_err(|error| error.message().to_owned())?;
@@ -156,7 +186,32 @@ impl Stored {
             (true, None) => Pause::Forever,
             (true, Some(until)) => Pause::Until(Timestamp::from_nanos(until)),
         };
-        Ok(Kept { id: self.id, first: Sequence(self.first), pause, specification: Arc::new(specification) })
+        let (first, specification) = (Sequence(self.first), Arc::new(specification));
+        Ok(Kept { id: self.id, first, pause, reason: self.paused_reason, specification })
+    }
+}
+
+impl StoredPush {
+    fn from(push: &Push) -> Self {
+        StoredPush {
+            url: push.url.clone(),
+            secrets: push.secrets.iter().map(|secret| secret.reveal().to_owned()).collect(),
+            max_in_flight: push.max_in_flight,
+            timeout_ns: push.timeout.map(nanos),
+            headers: push.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
+            format: word(&PUSH_FORMATS, push.format),
+        }
+    }
+
+    fn take(self) -> Result<Push, String> {
+        Ok(Push {
+            url: self.url,
+            secrets: self.secrets.into_iter().map(Hidden::new).collect(),
+            max_in_flight: self.max_in_flight,
+            timeout: self.timeout_ns.map(Duration::from_nanos),
+            headers: self.headers.into_iter().map(|(name, value)| (name, Hidden::new(value))).collect(),
+            format: value(&PUSH_FORMATS, &self.format)?,
+        })
     }
 }
 
@@ -217,6 +272,16 @@ mod tests {
         "drop_dead_letters":true,"start":{"last_messages":3},"max_outstanding":9,"max_rate":"0.3","max_backlog":11,
         "backlog_policy":"dead_letter","expire_after_idle_ns":60000000000,"labels":{"team":"x"}}"#;
 
+    /// The same form, with what came later.
+    const WITH_PUSH: &str = r#"{"version":1,"id":1,"first":1,"paused":true,"paused_until_ns":null,"patterns":["a"],
+        "filter":"","order":"shared","ack_deadline_ns":30000000000,"min_backoff_ns":0,"max_backoff_ns":0,
+        "multiplier":"2","max_attempts":5,"dead_letter_topic":null,"drop_dead_letters":false,"start":"new",
+        "max_outstanding":9,"max_rate":null,"max_backlog":null,"backlog_policy":"drop_oldest",
+        "expire_after_idle_ns":null,"labels":{},"paused_reason":"the target answered 410 Gone","push":{
+        "url":"https://example.com/hook","secrets":["whsec_aAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "whsec_bAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"],"max_in_flight":7,"timeout_ns":5000000000,
+        "headers":{"x-key":"open sesame"},"format":"cloudevents"}}"#;
+
     fn parse(text: &str) -> Result<Kept> {
         Kept::parse(NamespaceName::parse("team").unwrap(), SubscriptionName::parse("orders").unwrap(), text.as_bytes())
     }
@@ -246,10 +311,29 @@ mod tests {
             ..Subscription::new(name, NamespaceName::parse("team").unwrap())
         };
         let pause = Pause::Until(Timestamp::from_nanos(7));
-        let expected = Kept { id: u64::MAX, first: Sequence(42), pause, specification: Arc::new(specification) };
+        let (first, specification) = (Sequence(42), Arc::new(specification));
+        let expected = Kept { id: u64::MAX, first, pause, reason: None, specification };
         assert_eq!(parse(FIXTURE).unwrap(), expected);
         let again = String::from_utf8(expected.bytes()).unwrap();
         assert_eq!(parse(&again).unwrap(), expected);
+        assert!(!again.contains("push") && !again.contains("reason"), "earlier versions can still read it");
+    }
+
+    #[test]
+    fn a_webhook_comes_back_with_what_nobody_else_is_told() {
+        let secret = |byte| Hidden::new(format!("whsec_{byte}{}", "A".repeat(31)));
+        let push = Push {
+            url: "https://example.com/hook".into(),
+            secrets: vec![secret("a"), secret("b")],
+            max_in_flight: 7,
+            timeout: Some(Duration::from_secs(5)),
+            headers: [("x-key".into(), Hidden::new("open sesame"))].into(),
+            format: PushFormat::CloudEvents,
+        };
+        let kept = parse(WITH_PUSH).unwrap();
+        assert_eq!(kept.specification.push, Some(push));
+        assert_eq!(kept.reason.as_deref(), Some("the target answered 410 Gone"));
+        assert_eq!(parse(&String::from_utf8(kept.bytes()).unwrap()).unwrap(), kept);
     }
 
     #[test]

@@ -184,9 +184,9 @@ impl Import {
             return Err(Error::new(Reason::RequestInvalid, message).field("end"));
         }
         self.check()?;
-        for Carried { subscription, pause, progress } in mem::take(&mut self.carried) {
-            let progress = self.carry(&progress);
-            self.broker.settle_down(Carried { subscription, pause, progress }, &self.place).await?;
+        for carried in mem::take(&mut self.carried) {
+            let progress = self.carry(&carried.progress);
+            self.broker.settle_down(Carried { progress, ..carried }, &self.place).await?;
             self.imported.totals.subscriptions += 1;
         }
         self.is_whole = true;

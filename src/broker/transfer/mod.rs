@@ -49,6 +49,8 @@ pub struct Carried {
     pub subscription: Arc<Subscription>,
     /// Whether it hands anything out.
     pub pause: Pause,
+    /// Why the broker paused it by itself, if it did.
+    pub reason: Option<String>,
     /// How far it has come.
     pub progress: Progress,
 }

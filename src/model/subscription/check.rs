@@ -19,6 +19,7 @@ impl Subscription {
         self.check_bounds()?;
         self.retry.check()?;
         self.check_dead_letters(&patterns)?;
+        self.push.iter().try_for_each(|push| push.check(self))?;
         self.check_labels()
     }
 

@@ -22,7 +22,29 @@ impl Subscription {
         let values = values.filter(|((_, known), (_, asked))| known != asked);
         let values =
             values.map(|((what, known), (_, asked))| format!("{what} is {}, not {}", short(&known), short(&asked)));
-        sets.into_iter().flatten().chain(values).collect()
+        sets.into_iter().flatten().chain(values).chain(self.push_differences(asked)).collect()
+    }
+
+    /// What of a webhook differs. What is hidden is not told.
+    fn push_differences(&self, asked: &Subscription) -> Vec<String> {
+        let (known, asked) = match (&self.push, &asked.push) {
+            (Some(known), Some(asked)) => (known, asked),
+            (None, None) => return Vec::new(),
+            (Some(_), None) => return vec!["push_config is set".to_owned()],
+            (None, Some(_)) => return vec!["push_config is not set".to_owned()],
+        };
+        let told = [
+            ("url", known.url != asked.url),
+            ("secrets", known.secrets != asked.secrets),
+            ("max_in_flight", known.max_in_flight != asked.max_in_flight),
+            ("timeout", known.timeout != asked.timeout),
+            ("headers", known.headers != asked.headers),
+            ("format", known.format != asked.format),
+        ];
+        told.into_iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(what, _)| format!("push_config.{what} differs"))
+            .collect()
     }
 
     /// All that is one value, in words.
@@ -105,8 +127,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        BacklogPolicy, Cursor, DeadLetters, DeliveryOrder, LogId, NamespaceName, RetryPolicy, Sequence,
-        SubscriptionName, Timestamp,
+        BacklogPolicy, Cursor, DeadLetters, DeliveryOrder, Hidden, LogId, NamespaceName, Push, PushFormat, RetryPolicy,
+        Sequence, SubscriptionName, Timestamp,
     };
 
     fn known() -> Subscription {
@@ -166,6 +188,25 @@ mod tests {
             "expire_after_idle is never, not 60s",
         ];
         assert_eq!(known().differences(&asked), expected);
+    }
+
+    #[test]
+    fn of_a_webhook_it_is_told_what_differs_and_not_how() {
+        let push = Push { url: "http://a".into(), ..Push::default() };
+        let with = |push: &Push| Subscription { push: Some(push.clone()), ..known() };
+        let other = Push {
+            url: "http://hush".into(),
+            secrets: vec![Hidden::new("hush")],
+            max_in_flight: 1,
+            timeout: Some(Duration::from_secs(1)),
+            headers: [("a".into(), Hidden::new("hush"))].into(),
+            format: PushFormat::Raw,
+        };
+        let fields = ["url", "secrets", "max_in_flight", "timeout", "headers", "format"];
+        assert_eq!(with(&push).differences(&with(&push)), [""; 0]);
+        assert_eq!(with(&push).differences(&with(&other)), fields.map(|field| format!("push_config.{field} differs")));
+        assert_eq!(known().differences(&with(&other)), ["push_config is not set"]);
+        assert_eq!(with(&other).differences(&known()), ["push_config is set"]);
     }
 
     #[test]

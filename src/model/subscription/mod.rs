@@ -4,10 +4,12 @@
 mod check;
 mod differences;
 mod names;
+pub mod push;
 
 use std::{collections::BTreeMap, time::Duration};
 
 pub use names::{ConsumerName, SubscriptionName};
+pub use push::{Hidden, Push, PushFormat};
 
 use super::{Filter, NamespaceName, PatternSet, Position, limits};
 
@@ -33,6 +35,8 @@ pub struct Subscription {
     pub retry: RetryPolicy,
     /// What becomes of what was given up.
     pub dead_letters: DeadLetters,
+    /// Where its messages are sent; none: consumers fetch them.
+    pub push: Option<Push>,
     /// Where it begins; fixed when it is created.
     pub start: Position,
     /// Messages that all consumers together may have outstanding: 1 to 100,000.
@@ -145,6 +149,7 @@ impl Subscription {
             ack_deadline: limits::ACK_DEADLINE_DEFAULT,
             retry: RetryPolicy::default(),
             dead_letters: DeadLetters::default(),
+            push: None,
             start: Position::New,
             max_outstanding: limits::WINDOW_MESSAGES,
             max_rate: None,

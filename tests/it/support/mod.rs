@@ -7,6 +7,7 @@ pub mod nats;
 pub mod network;
 pub mod plain;
 pub mod proxy;
+pub mod receiver;
 pub mod tool;
 
 use std::{

@@ -645,16 +645,18 @@ type PushConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// http or https, at most 2,048 bytes, without user and password. Private, loopback and link-local addresses are refused
 	// unless the broker's operator allows them (`webhooks.allow_targets`), also where a name leads to one.
-	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"` // else FAILED_PRECONDITION (PUSH_TARGET_REFUSED)
 	// Input only, never in an answer: the pushes are signed with each, by Standard Webhooks. `whsec_` and the base64 of 24 to
 	// 64 bytes. At most two, so that one can be replaced while receivers still know the other. None: not signed.
 	Secrets     []string `protobuf:"bytes,2,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	MaxInFlight uint32   `protobuf:"varint,3,opt,name=max_in_flight,json=maxInFlight,proto3" json:"max_in_flight,omitempty"` // pushes that await their answer; 1 to 1,000, default 16, also if 0
 	// An answer must have come by then. 1 s to the ack_deadline; default 10 s, or the ack_deadline if that is less.
-	Timeout       *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	Headers       map[string]string    `protobuf:"bytes,5,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // sent with each; at most 32, a value at most 4 KiB. An answer has their names, never their values
-	Format        PushFormat           `protobuf:"varint,6,opt,name=format,proto3,enum=tilde.v1.PushFormat" json:"format,omitempty"`                                                   // default ENVELOPE
-	SecretCount   uint32               `protobuf:"varint,7,opt,name=secret_count,json=secretCount,proto3" json:"secret_count,omitempty"`                                               // output only: how many secrets it signs with
+	Timeout *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// Sent with each; at most 32, a value has 1 byte to 4 KiB. An answer has their names, never their values; in an update one
+	// without a value keeps the value that it has.
+	Headers       map[string]string `protobuf:"bytes,5,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Format        PushFormat        `protobuf:"varint,6,opt,name=format,proto3,enum=tilde.v1.PushFormat" json:"format,omitempty"`     // default ENVELOPE
+	SecretCount   uint32            `protobuf:"varint,7,opt,name=secret_count,json=secretCount,proto3" json:"secret_count,omitempty"` // output only: how many secrets it signs with
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -212,7 +212,8 @@ func (x *MovedMessages) GetMessages() []*Message {
 // A subscription, and where it stands.
 type MovedSubscription struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As GetSubscription tells it. Of what is output only, `state`, `paused_until` and the counts in `stats` move too.
+	// As GetSubscription tells it. Of what is output only, `state`, `paused_until`, `state_reason` and the counts in `stats`
+	// move too. A webhook's secrets and the values of its headers do not: a subscription that had any is paused, and says so.
 	Subscription *Subscription `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
 	// Everything before this sequence is settled, or listed in `open`. Nothing from here on was handed out.
 	Position          uint64           `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`

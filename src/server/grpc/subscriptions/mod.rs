@@ -1,5 +1,6 @@
 //! The `Subscriptions` service.
 
+mod push;
 pub mod settings;
 
 use std::sync::Arc;
@@ -21,11 +22,17 @@ use crate::{
         Topic,
     },
     pb::{server::subscriptions_server, v1 as pb},
+    server::webhook::Webhooks,
 };
 
 /// Keeps the subscriptions.
 #[derive(Clone)]
-pub struct SubscriptionsService(pub Arc<Broker>);
+pub struct SubscriptionsService {
+    /// Decides.
+    pub broker: Arc<Broker>,
+    /// Sends.
+    pub webhooks: Arc<Webhooks>,
+}
 
 #[tonic::async_trait]
 impl subscriptions_server::Subscriptions for SubscriptionsService {
@@ -36,7 +43,7 @@ impl subscriptions_server::Subscriptions for SubscriptionsService {
         let wanted = request.into_inner().subscription.unwrap_or_default();
         let (namespace, name) = target(&wanted.namespace, &wanted.name).map_err(within_subscription)?;
         let asked = settings::create(Subscription::new(name, namespace), &wanted)?;
-        let (there, created) = self.0.create_subscription(asked).await.map_err(within_subscription)?;
+        let (there, created) = self.broker.create_subscription(asked).await.map_err(within_subscription)?;
         Ok(Response::new(pb::CreateSubscriptionResponse { subscription: Some(answer(there)), created }))
     }
 
@@ -46,7 +53,7 @@ impl subscriptions_server::Subscriptions for SubscriptionsService {
     ) -> Result<Response<pb::GetSubscriptionResponse>, Status> {
         let request = request.into_inner();
         let (namespace, name) = target(&request.namespace, &request.name)?;
-        let found = self.0.get_subscription(&namespace, &name).await?;
+        let found = self.broker.get_subscription(&namespace, &name).await?;
         Ok(Response::new(pb::GetSubscriptionResponse { subscription: Some(answer(found)) }))
     }
 
@@ -58,7 +65,7 @@ impl subscriptions_server::Subscriptions for SubscriptionsService {
         let namespace = NamespaceName::parse(&request.namespace)?;
         let topic = Some(&*request.topic).filter(|topic| !topic.is_empty()).map(Topic::parse).transpose()?;
         let page = PageRequest::parse(request.page_size, &request.page_token)?;
-        let rows = self.0.list_subscriptions(&namespace, topic.as_ref(), &page.after, page.wanted()).await?;
+        let rows = self.broker.list_subscriptions(&namespace, topic.as_ref(), &page.after, page.wanted()).await?;
         let mut subscriptions: Vec<_> = rows.into_iter().map(answer).collect();
         let next_page_token = page.cut(&mut subscriptions, pb::Subscription::encoded_len, |row| &row.name);
         Ok(Response::new(pb::ListSubscriptionsResponse { subscriptions, next_page_token }))
@@ -73,7 +80,7 @@ impl subscriptions_server::Subscriptions for SubscriptionsService {
         let (namespace, name) = target(&wanted.namespace, &wanted.name).map_err(within_subscription)?;
         let etag = wanted.etag.clone();
         let change = settings::change(Subscription::new(name.clone(), namespace.clone()), wanted, request.update_mask)?;
-        let updating = self.0.update_subscription(&namespace, &name, &etag, change);
+        let updating = self.broker.update_subscription(&namespace, &name, &etag, change);
         let updated = updating.await.map_err(within_subscription)?;
         Ok(Response::new(pb::UpdateSubscriptionResponse { subscription: Some(answer(updated)) }))
     }
@@ -84,7 +91,7 @@ impl subscriptions_server::Subscriptions for SubscriptionsService {
     ) -> Result<Response<pb::DeleteSubscriptionResponse>, Status> {
         let request = request.into_inner();
         let (namespace, name) = target(&request.namespace, &request.name)?;
-        self.0.delete_subscription(&namespace, &name).await?;
+        self.broker.delete_subscription(&namespace, &name).await?;
         Ok(Response::new(pb::DeleteSubscriptionResponse {}))
     }
 
@@ -99,7 +106,7 @@ impl subscriptions_server::Subscriptions for SubscriptionsService {
             return Err(convert::invalid("position", what).into());
         }
         let position = convert::position(request.position, "position")?;
-        let backlog_messages = self.0.seek_subscription(&namespace, &name, position, request.dry_run).await?;
+        let backlog_messages = self.broker.seek_subscription(&namespace, &name, position, request.dry_run).await?;
         Ok(Response::new(pb::SeekSubscriptionResponse { backlog_messages }))
     }
 
@@ -110,7 +117,7 @@ impl subscriptions_server::Subscriptions for SubscriptionsService {
         let request = request.into_inner();
         let (namespace, name) = target(&request.namespace, &request.name)?;
         let until = request.until.map(|until| convert::parse_timestamp(until, "until")).transpose()?;
-        self.0.pause_subscription(&namespace, &name, until).await?;
+        self.broker.pause_subscription(&namespace, &name, until).await?;
         Ok(Response::new(pb::PauseSubscriptionResponse {}))
     }
 
@@ -120,7 +127,7 @@ impl subscriptions_server::Subscriptions for SubscriptionsService {
     ) -> Result<Response<pb::ResumeSubscriptionResponse>, Status> {
         let request = request.into_inner();
         let (namespace, name) = target(&request.namespace, &request.name)?;
-        self.0.resume_subscription(&namespace, &name).await?;
+        self.broker.resume_subscription(&namespace, &name).await?;
         Ok(Response::new(pb::ResumeSubscriptionResponse {}))
     }
 
@@ -130,7 +137,7 @@ impl subscriptions_server::Subscriptions for SubscriptionsService {
     ) -> Result<Response<pb::PurgeSubscriptionResponse>, Status> {
         let request = request.into_inner();
         let (namespace, name) = target(&request.namespace, &request.name)?;
-        let purged_messages = self.0.purge_subscription(&namespace, &name).await?;
+        let purged_messages = self.broker.purge_subscription(&namespace, &name).await?;
         Ok(Response::new(pb::PurgeSubscriptionResponse { purged_messages }))
     }
 
@@ -146,7 +153,7 @@ impl subscriptions_server::Subscriptions for SubscriptionsService {
             rate: Some(request.messages_per_second).filter(|rate| *rate != 0.0),
             dry_run: request.dry_run,
         };
-        let redriven_messages = self.0.redrive(&namespace, &name, redrive).await?;
+        let redriven_messages = self.broker.redrive(&namespace, &name, redrive).await?;
         Ok(Response::new(pb::RedriveDeadLettersResponse { redriven_messages }))
     }
 
@@ -158,19 +165,30 @@ impl subscriptions_server::Subscriptions for SubscriptionsService {
         let request = request.into_inner();
         let (namespace, name) = target(&request.namespace, &request.name)?;
         let max_wait = wait::parse(request.max_wait, &headers)?;
-        let explained = self.0.explain_within(&namespace, &name, Sequence(request.sequence), max_wait).await?;
+        let explaining = self.broker.explain_within(&namespace, &name, Sequence(request.sequence), max_wait);
+        let explained = explaining.await?;
         Ok(Response::new(explanation(explained)))
     }
 
     async fn list_push_attempts(
         &self,
-        _: Request<pb::ListPushAttemptsRequest>,
+        request: Request<pb::ListPushAttemptsRequest>,
     ) -> Result<Response<pb::ListPushAttemptsResponse>, Status> {
-        Err(Status::unimplemented("comes with webhooks"))
+        let request = request.into_inner();
+        let (namespace, name) = target(&request.namespace, &request.name)?;
+        let attempts = self.broker.push_attempts(&namespace, &name).await?;
+        let attempts = attempts.into_iter().map(push::attempt).collect();
+        Ok(Response::new(pb::ListPushAttemptsResponse { attempts }))
     }
 
-    async fn resend_push(&self, _: Request<pb::ResendPushRequest>) -> Result<Response<pb::ResendPushResponse>, Status> {
-        Err(Status::unimplemented("comes with webhooks"))
+    async fn resend_push(
+        &self,
+        request: Request<pb::ResendPushRequest>,
+    ) -> Result<Response<pb::ResendPushResponse>, Status> {
+        let request = request.into_inner();
+        let (namespace, name) = target(&request.namespace, &request.name)?;
+        let sent = self.webhooks.resend(&namespace, &name, &request.attempt_id).await?;
+        Ok(Response::new(pb::ResendPushResponse { attempt: Some(push::attempt(sent)) }))
     }
 }
 
@@ -198,6 +216,7 @@ fn answer(described: Described) -> pb::Subscription {
         etag: described.etag,
         state: state.into(),
         paused_until: described.paused_until.map(convert::timestamp),
+        state_reason: described.state_reason,
         stats: Some(stats(&described.stats)),
         ..settings::answer(&described.subscription)
     }
@@ -280,6 +299,7 @@ mod tests {
             subscription: subscription.into(),
             etag: "e".into(),
             state: SubscriptionState::Paused,
+            state_reason: "why".into(),
             paused_until: Some(Timestamp::from_nanos(11)),
             stats,
         });
@@ -297,6 +317,7 @@ mod tests {
             dropped: 11,
         };
         assert_eq!((answered.stats, answered.etag.as_str()), (Some(expected), "e"));
+        assert_eq!(answered.state_reason, "why");
         assert_eq!(answered.state, pb::subscription::State::Paused as i32);
         assert_eq!(answered.paused_until, Some(prost_types::Timestamp { seconds: 0, nanos: 11 }));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::convert;
+use super::{super::convert, push};
 use crate::{
     broker::SubscriptionChange,
     model::{BacklogPolicy, DeliveryOrder, Error, Reason, Result, RetryPolicy, Subscription, limits},
@@ -11,13 +11,13 @@ use crate::{
 
 /// One setting: what it is called in an update mask, whether a request gives it, and how it is taken over. What is
 /// taken over without being given goes back to what nobody chose.
-struct Setting {
-    path: &'static str,
-    is_given: fn(&pb::Subscription) -> bool,
-    put: fn(&mut Subscription, &pb::Subscription) -> Result<()>,
+pub(super) struct Setting {
+    pub path: &'static str,
+    pub is_given: fn(&pb::Subscription) -> bool,
+    pub put: fn(&mut Subscription, &pb::Subscription) -> Result<()>,
 }
 
-/// What can change.
+/// What can change, beside what belongs to a webhook.
 const SETTINGS: [Setting; 16] = [
     Setting {
         path: "topics",
@@ -176,7 +176,7 @@ pub fn change(
     let mask = mask.unwrap_or_default().paths;
     let mut chosen: Vec<&Setting> = Vec::new();
     for path in &mask {
-        let named = SETTINGS.iter().filter(|setting| setting.is_within(path));
+        let named = settings().filter(|setting| setting.is_within(path));
         let before = chosen.len();
         chosen.extend(named);
         if chosen.len() == before {
@@ -209,6 +209,7 @@ pub fn answer(subscription: &Subscription) -> pb::Subscription {
         ack_deadline: Some(convert::duration(subscription.ack_deadline)),
         retry_policy: Some(retry_policy),
         dead_letter_policy: Some(dead_letter_policy),
+        push_config: subscription.push.as_ref().map(|push| push::answer(push, subscription.ack_deadline)),
         start: Some(convert::start_position(subscription.start)),
         max_outstanding_messages: Some(subscription.max_outstanding),
         max_messages_per_second: subscription.max_rate,
@@ -220,6 +221,11 @@ pub fn answer(subscription: &Subscription) -> pb::Subscription {
     }
 }
 
+/// All that can change.
+fn settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().chain(&push::SETTINGS)
+}
+
 impl Setting {
     /// Whether a path of a mask names it, or the message that it is a part of.
     fn is_within(&self, path: &str) -> bool {
@@ -228,17 +234,17 @@ impl Setting {
 }
 
 fn given(wanted: &pb::Subscription) -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain([&START]).filter(|setting| (setting.is_given)(wanted))
+    settings().chain([&START]).filter(|setting| (setting.is_given)(wanted))
 }
 
 fn unknown_path(path: &str) -> Error {
-    let known: Vec<_> = SETTINGS.iter().map(|setting| setting.path).collect();
+    let known: Vec<_> = settings().map(|setting| setting.path).collect();
     let path: String = path.chars().take(64).collect();
     let message = format!("update_mask holds {path:?}, which cannot be changed: it takes {}", known.join(", "));
     Error::new(Reason::RequestInvalid, message).field("update_mask")
 }
 
-fn parse_duration(given: Option<prost_types::Duration>, path: &str) -> Result<Option<Duration>> {
+pub(super) fn parse_duration(given: Option<prost_types::Duration>, path: &str) -> Result<Option<Duration>> {
     given.map(|given| convert::parse_duration(given, &format!("subscription.{path}"))).transpose()
 }
 
@@ -295,7 +301,7 @@ fn parse_backlog_policy(value: i32) -> Result<BacklogPolicy> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{NamespaceName, SubscriptionName};
+    use crate::model::{Hidden, NamespaceName, Push, SubscriptionName};
 
     fn blank() -> Subscription {
         Subscription::new(SubscriptionName::parse("orders").unwrap(), NamespaceName::parse("team").unwrap())
@@ -313,7 +319,7 @@ mod tests {
             topics: vec!["a".into(), "b~".into()],
             filter: "topic != \"x\"".into(),
             delivery_order: pb::DeliveryOrder::Exclusive.into(),
-            ack_deadline: seconds(1),
+            ack_deadline: seconds(2),
             retry_policy: Some(pb::RetryPolicy {
                 min_backoff: seconds(2),
                 max_backoff: seconds(3),
@@ -328,8 +334,28 @@ mod tests {
             backlog_policy: pb::BacklogPolicy::DeadLetter.into(),
             expire_after_idle: seconds(10),
             labels: [("k".into(), "v".into())].into(),
+            push_config: Some(push_config()),
             ..Default::default()
         }
+    }
+
+    fn push_config() -> pb::PushConfig {
+        pb::PushConfig {
+            url: "https://example.com/hook".into(),
+            secrets: vec![format!("whsec_{}", "A".repeat(32))],
+            max_in_flight: 11,
+            timeout: Some(prost_types::Duration { seconds: 1, nanos: 500_000_000 }),
+            headers: [("x-key".into(), "hush".into())].into(),
+            format: pb::PushFormat::Raw.into(),
+            secret_count: 0,
+        }
+    }
+
+    /// As it is told.
+    fn told() -> pb::Subscription {
+        let headers = [("x-key".into(), String::new())].into();
+        let push_config = pb::PushConfig { secrets: vec![], headers, secret_count: 1, ..push_config() };
+        pb::Subscription { push_config: Some(push_config), ..everything() }
     }
 
     fn changed(wanted: pb::Subscription, mask: &[&str]) -> Result<Subscription> {
@@ -343,12 +369,15 @@ mod tests {
     fn every_setting_comes_back() {
         let parsed = create(blank(), &everything()).unwrap();
         parsed.check().unwrap();
-        assert_eq!(answer(&parsed), everything());
-        // 17 of them: each row is needed.
-        let untouched = SETTINGS.iter().chain([&START]).filter(|setting| {
+        assert_eq!(answer(&parsed), told());
+        // Each row is needed.
+        let untouched = settings().chain([&START]).filter(|setting| {
             let mut one = blank();
+            // What is a part of a webhook needs one.
+            one.push = setting.path.starts_with("push_config.").then(Push::default);
+            let before = one.clone();
             (setting.put)(&mut one, &everything()).unwrap();
-            one == blank()
+            one == before
         });
         assert_eq!(untouched.map(|setting| setting.path).collect::<Vec<_>>(), [""; 0]);
     }
@@ -356,7 +385,6 @@ mod tests {
     #[test]
     fn an_answer_that_is_sent_back_changes_nothing() {
         for there in [create(blank(), &everything()).unwrap(), blank()] {
-            assert_eq!(create(blank(), &answer(&there)).unwrap(), there);
             let mut same = there.clone();
             change(blank(), answer(&there), None).unwrap()(&mut same).unwrap();
             assert_eq!(same, there);
@@ -388,9 +416,33 @@ mod tests {
 
     #[test]
     fn what_is_named_and_not_given_goes_back_to_its_default() {
-        let all: Vec<_> = SETTINGS.iter().map(|setting| setting.path).collect();
+        let all: Vec<_> = settings().map(|setting| setting.path).collect();
         let reset = changed(pb::Subscription::default(), &all).unwrap();
         assert_eq!(reset, Subscription { start: reset.start, ..blank() });
+    }
+
+    #[test]
+    fn a_webhook_changes_in_parts_and_goes_as_a_whole() {
+        let before = create(blank(), &everything()).unwrap();
+        let with = |push_config| pb::Subscription { push_config: Some(push_config), ..Default::default() };
+        let push = |wanted, mask: &[&str]| changed(wanted, mask).unwrap().push;
+        let there = before.push.clone().unwrap();
+
+        let secrets = ["B", "C"].map(|letter| format!("whsec_{}", letter.repeat(32)));
+        let rotated = with(pb::PushConfig { secrets: secrets.to_vec(), ..Default::default() });
+        let expected = Push { secrets: secrets.map(Hidden::new).to_vec(), ..there.clone() };
+        assert_eq!(push(rotated.clone(), &["push_config.secrets"]), Some(expected.clone()));
+        assert_eq!(push(rotated.clone(), &[]), Some(expected));
+        assert_eq!(push(pb::Subscription::default(), &["push_config.secrets"]).unwrap().secrets, []);
+        // Named as a whole, what is not given goes back to its default.
+        assert_eq!(push(rotated, &["push_config"]).unwrap().headers.len(), 0);
+        assert_eq!(push(pb::Subscription::default(), &["push_config"]), None);
+
+        // A header without a value keeps the one that it has.
+        let headers = [("x-key".into(), String::new()), ("x-new".into(), "new".into())].into();
+        let kept = push(with(pb::PushConfig { headers, ..Default::default() }), &["push_config.headers"]).unwrap();
+        assert_eq!(kept.headers["x-key"].reveal(), "hush");
+        assert_eq!(kept.headers["x-new"].reveal(), "new");
     }
 
     #[test]

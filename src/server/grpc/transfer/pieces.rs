@@ -1,6 +1,6 @@
 //! The pieces of a namespace that moves, out and in.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, mem, sync::Arc};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -105,6 +105,7 @@ fn moved_subscription(carried: &Carried) -> pb::MovedSubscription {
     let subscription = pb::Subscription {
         state: state.into(),
         paused_until,
+        state_reason: carried.reason.clone().unwrap_or_default(),
         stats: Some(stats),
         ..settings::answer(&carried.subscription)
     };
@@ -123,7 +124,7 @@ fn moved_subscription(carried: &Carried) -> pb::MovedSubscription {
 
 /// In: into this namespace.
 pub fn subscription(moved: pb::MovedSubscription, namespace: &NamespaceName) -> Result<Carried> {
-    let wanted = moved.subscription.unwrap_or_default();
+    let mut wanted = moved.subscription.unwrap_or_default();
     let within = |error: crate::model::Error| error.within("piece.subscription");
     let name = SubscriptionName::parse(&wanted.name).map_err(within)?;
     let until = wanted.paused_until.map(|until| convert::parse_timestamp(until, "paused_until"));
@@ -131,6 +132,11 @@ pub fn subscription(moved: pb::MovedSubscription, namespace: &NamespaceName) -> 
         _ if wanted.state() != pb::subscription::State::Paused => Pause::No,
         Some(until) => Pause::Until(until),
         None => Pause::Forever,
+    };
+    let said = Some(mem::take(&mut wanted.state_reason)).filter(|said| pause != Pause::No && !said.is_empty());
+    let (pause, reason) = match wanted.push_config.as_mut().and_then(without_what_is_hidden) {
+        Some(lost) => (Pause::Forever, Some(lost)),
+        None => (pause, said),
     };
     let stats = wanted.stats.unwrap_or_default();
     let counts = Counts {
@@ -150,7 +156,24 @@ pub fn subscription(moved: pb::MovedSubscription, namespace: &NamespaceName) -> 
         open: moved.open.into_iter().map(open_run).collect::<Result<_>>()?,
     };
     let subscription = settings::create(Subscription::new(name, namespace.clone()), &wanted).map_err(within)?;
-    Ok(Carried { subscription: Arc::new(subscription), pause, progress })
+    Ok(Carried { subscription: Arc::new(subscription), pause, reason, progress })
+}
+
+/// What is hidden does not move: says so if that was anything, and leaves out the headers that have no value by now.
+fn without_what_is_hidden(push: &mut pb::PushConfig) -> Option<String> {
+    let lost: Vec<String> =
+        push.headers.iter().filter(|(_, value)| value.is_empty()).map(|(name, _)| name.clone()).collect();
+    push.headers.retain(|_, value| !value.is_empty());
+    let secrets = push.secret_count as usize > push.secrets.len();
+    let what = match (secrets, lost.is_empty()) {
+        (false, true) => return None,
+        (true, true) => "its secrets".to_owned(),
+        (false, false) => format!("the values of its headers {}", lost.join(", ")),
+        (true, false) => format!("its secrets and the values of its headers {}", lost.join(", ")),
+    };
+    Some(format!(
+        "it was imported, and {what} did not move: give them anew with `tilde subscription update`, then resume it"
+    ))
 }
 
 fn open_messages(run: &OpenRun) -> pb::OpenMessages {
@@ -186,7 +209,7 @@ fn open_run(open: pb::OpenMessages) -> Result<OpenRun> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Stamp, Timestamp, limits};
+    use crate::model::{Hidden, Push, Stamp, Timestamp, limits};
 
     #[test]
     fn a_message_comes_back_as_it_went() {
@@ -229,8 +252,40 @@ mod tests {
         for pause in [Pause::No, Pause::Forever, Pause::Until(Timestamp::from_nanos(7))] {
             let mut subscription = Subscription::new(name.clone(), there.clone());
             subscription.set_patterns(["a~".to_owned()]);
-            let carried = Carried { subscription: Arc::new(subscription), pause, progress: progress.clone() };
+            let reason = (pause != Pause::No).then(|| "why".to_owned());
+            let carried = Carried { subscription: Arc::new(subscription), pause, reason, progress: progress.clone() };
             assert_eq!(super::subscription(moved_subscription(&carried), &there).unwrap(), carried);
         }
+    }
+
+    #[test]
+    fn a_webhook_that_lost_its_secrets_waits_for_new_ones() {
+        let there = NamespaceName::parse("there").unwrap();
+        let mut subscription = Subscription::new(SubscriptionName::parse("work").unwrap(), there.clone());
+        subscription.set_patterns(["a~".to_owned()]);
+        let push = Push { url: "https://example.com".into(), max_in_flight: 3, ..Push::default() };
+        let moved = |push: &Push| {
+            let subscription = Arc::new(Subscription { push: Some(push.clone()), ..subscription.clone() });
+            let progress = Progress {
+                read: Sequence(1),
+                counts: Counts::default(),
+                skipped: vec![],
+                letters: vec![],
+                open: vec![],
+            };
+            let carried = Carried { subscription, pause: Pause::No, reason: None, progress };
+            super::subscription(moved_subscription(&carried), &there).unwrap()
+        };
+        let open = moved(&push);
+        assert_eq!((open.pause, open.reason, open.subscription.push.as_ref()), (Pause::No, None, Some(&push)));
+        let signed = Push {
+            secrets: vec![Hidden::new(format!("whsec_{}", "A".repeat(32)))],
+            headers: [("x-key".into(), Hidden::new("hush"))].into(),
+            ..push.clone()
+        };
+        let moved = moved(&signed);
+        assert_eq!((moved.pause, moved.subscription.push.as_ref()), (Pause::Forever, Some(&push)));
+        let reason = moved.reason.unwrap();
+        assert!(reason.contains("its secrets and the values of its headers x-key") && !reason.contains("hush"));
     }
 }
