@@ -65,6 +65,8 @@ pub struct Server {
     pub drain_grace: Span,
     /// How long a new connection may take to say what it wants.
     pub handshake_timeout: Span,
+    /// How long a request may take to arrive in full.
+    pub request_timeout: Span,
     /// Pages that browsers may call for besides the broker's own, as in `https://app.example`; `*` is all.
     pub allow_origins: Vec<String>,
 }
@@ -266,6 +268,7 @@ impl Default for Server {
             max_connections: 65_536,
             drain_grace: Span(Duration::from_secs(5)),
             handshake_timeout: Span(Duration::from_secs(10)),
+            request_timeout: Span(Duration::from_secs(30)),
             allow_origins: Vec::new(),
         }
     }
@@ -288,6 +291,7 @@ impl Config {
         within(server.max_connections, 1, 1_000_000)?;
         within(server.drain_grace, Span(Duration::ZERO), Span(Duration::from_secs(300)))?;
         within(server.handshake_timeout, Span(Duration::from_millis(100)), Span(Duration::from_secs(300)))?;
+        within(server.request_timeout, Span(Duration::from_millis(100)), Span(Duration::from_secs(3_600)))?;
         within(profiles.webhook_inbox.timeout, Span(Duration::from_secs(1)), Span(Duration::from_secs(30)))?;
         if ![200, 404].contains(&profiles.webhook_inbox.no_subscribers) {
             return Err(format!(

@@ -94,6 +94,7 @@ reasons! {
     StorageFull = "STORAGE_FULL", Exhausted, "There is no room on the broker's disk.";
     SlowConsumer = "SLOW_CONSUMER", Exhausted, "Cut for lag, as the stream asked for.";
     Draining = "DRAINING", Unavailable, "The broker is stopping.";
+    RequestTooSlow = "REQUEST_TOO_SLOW", Unavailable, "The request began, and did not arrive in full in time.";
     EngineUnreachable = "ENGINE_UNREACHABLE", Unavailable, "The engine can take nothing just now.";
     StorageFailed = "STORAGE_FAILED", Unavailable, "The broker's disk failed; it takes nothing more.";
     StorageCorrupt = "STORAGE_CORRUPT", Internal, "Stored bytes are not what was written.";

@@ -18,6 +18,8 @@ pub struct Config {
     /// A connection that has not said by then which HTTP it speaks is closed; so is one on HTTP/1 that has not sent
     /// the headers of a request.
     pub handshake_timeout: Duration,
+    /// A request that comes in pieces is given up when it has not arrived in full after this.
+    pub request_timeout: Duration,
     /// Pages that browsers may call for besides the broker's own: `https://app.example`, or `*`.
     pub allow_origins: Vec<String>,
     /// Other systems that are served, each on a port of its own.
@@ -59,6 +61,7 @@ impl Default for Config {
             listen: (Ipv4Addr::LOCALHOST, 7126).into(),
             backlog: 4_096,
             handshake_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
             allow_origins: Vec::new(),
             profiles: Vec::new(),
             max_connections: 65_536,

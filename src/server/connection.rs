@@ -15,6 +15,7 @@ use super::{
     counters::Open,
     gather::gather,
     greeting::{self, Greeted, Version},
+    http1 as one,
     layer::Stack,
 };
 
@@ -79,7 +80,7 @@ impl Connections {
         // What hyper needs for a connection is kilobytes: it is boxed, so that a silent connection does not hold it.
         match greeted {
             Ok(Ok((Version::Two, io))) => Box::pin(self.talk_http2(io)).await,
-            Ok(Ok((Version::One, io))) => Box::pin(self.talk_http1(io)).await,
+            Ok(Ok((Version::One, io))) => self.talk_http1(io).await,
             Ok(Err(error)) => tracing::trace!(%error, "a connection ended before it said anything"),
             Err(_) => tracing::debug!("a connection was closed: it did not say in time what it speaks"),
         }
@@ -102,16 +103,11 @@ impl Connections {
     }
 
     async fn talk_http1(&self, io: Greeted<impl Io>) {
-        let mut connection = std::pin::pin!(self.http1.serve_connection(TokioIo::new(io), Arc::clone(&self.stack)));
-        let ended = tokio::select! {
-            biased;
-            ended = connection.as_mut() => ended,
-            () = self.closing.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
+        let lasting = Box::pin(one::talk(&self.http1, &self.stack, io, &self.closing)).await;
+        // What lasts ends when its stream does, which the broker ends as it drains.
+        if let Some(lasting) = lasting
+            && let Err(error) = Box::pin(lasting.run()).await
+        {
             tracing::debug!(%error, "a connection broke");
         }
     }

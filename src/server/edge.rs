@@ -121,13 +121,13 @@ impl<L: Listen> Bound<L> {
         let counters = Arc::new(Counters::default());
         let pages = Pages { metrics, counters: Arc::clone(&counters), readiness: readiness.clone() };
         let front = Front::new(Some(pages.clone()));
-        let connections = Arc::new(Connections::new(&config, layer::stack(front.clone())));
+        let connections = Arc::new(Connections::new(&config, layer::stack(front.clone(), config.request_timeout)));
         let tasks = TaskTracker::new();
         let beside: Vec<_> = profiles
             .into_iter()
             .map(|(listener, profile)| {
                 let front = Front::new(None);
-                let connections = Arc::new(connections.beside(layer::stack(front.clone())));
+                let connections = Arc::new(connections.beside(layer::stack(front.clone(), config.request_timeout)));
                 (profile, front, accept(listener, &connections, &tasks, &counters, &config).run())
             })
             .collect();

@@ -15,6 +15,7 @@ mod forward;
 mod front;
 mod gather;
 mod greeting;
+mod http1;
 mod json;
 mod local;
 mod process;

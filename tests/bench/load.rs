@@ -20,6 +20,7 @@ mod load {
     pub mod replay;
     pub mod store;
 
+    pub mod http;
     pub mod idle;
     pub mod namespaces;
     pub mod open;
@@ -66,6 +67,8 @@ enum Figure {
     Replay(replay::Args),
     /// Fills the broker.
     Store(store::Args),
+    /// Publishes over plain HTTP, or the memory of event streams that receive nothing.
+    Http(http::Args),
     /// Memory of streams that receive nothing.
     Idle(idle::Args),
     /// Memory of streams whose client does not read.
@@ -110,6 +113,7 @@ async fn run(figure: Figure) -> Result<Value> {
         Figure::Fanout(args) => fanout::run(args).await,
         Figure::Replay(args) => replay::run(args).await,
         Figure::Store(args) => store::run(args).await,
+        Figure::Http(args) => http::run(args).await,
         Figure::Idle(args) => idle::run(args).await,
         Figure::Stuck(args) => stuck::run(args).await,
         Figure::Namespaces(args) => namespaces::run(args).await,

@@ -16,6 +16,7 @@ mod grpcurl;
 mod layers;
 mod profiles;
 mod readme;
+mod rest;
 mod simulation;
 mod support;
 mod webhook;

@@ -192,6 +192,7 @@ fn edge(config: &Config) -> server::Config {
         listen: config.listen.0,
         max_connections: config.server.max_connections,
         handshake_timeout: config.server.handshake_timeout.0,
+        request_timeout: config.server.request_timeout.0,
         drain_grace: config.server.drain_grace.0,
         allow_origins: config.server.allow_origins.clone(),
         profiles: profiles(&config.profiles),

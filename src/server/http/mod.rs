@@ -13,5 +13,5 @@ mod route;
 pub use origin::Origins;
 pub use pages::Pages;
 pub use plain::Plain;
-pub use problem::{problem, refused};
+pub use problem::{problem, refused, unread};
 pub use rest::Rest;

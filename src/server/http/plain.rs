@@ -3,7 +3,7 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use tonic::body::Body;
 use tonic_web::{GrpcWebLayer, GrpcWebService};
 use tower::{Layer as _, ServiceExt as _, util::BoxCloneSyncService};
@@ -11,7 +11,7 @@ use tower::{Layer as _, ServiceExt as _, util::BoxCloneSyncService};
 use super::{
     Pages,
     origin::{self, Origins, Verdict},
-    problem::{nowhere, problem},
+    problem::{invalid, nowhere, problem, refused},
     rest::Rest,
 };
 use crate::server::calls::{Answer, Calls, ready};
@@ -43,6 +43,9 @@ impl Plain {
             return ready(page);
         }
         let (head, body) = request.into_parts();
+        if head.version == Version::HTTP_11 && head.headers.get_all(header::HOST).iter().count() != 1 {
+            return ready(refused(&invalid("host", "is missing, or there are several: HTTP/1.1 needs one")));
+        }
         let exposed = match self.origins.judge(&head) {
             Verdict::Own => None,
             Verdict::Allowed(origin) => Some(origin),

@@ -16,6 +16,7 @@ pub fn http_status(reason: Reason) -> StatusCode {
         (Reason::ContentTypeInvalid, _) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         (Reason::OriginNotAllowed, _) => StatusCode::FORBIDDEN,
         (Reason::NotAcceptable, _) => StatusCode::NOT_ACCEPTABLE,
+        (Reason::RequestTooSlow, _) => StatusCode::REQUEST_TIMEOUT,
         (Reason::StorageFull, _) => StatusCode::INSUFFICIENT_STORAGE,
         (_, model::Code::Invalid) => StatusCode::BAD_REQUEST,
         (_, model::Code::NotFound) => StatusCode::NOT_FOUND,
@@ -126,6 +127,26 @@ pub fn astray<T>(method: &Method, found: Found<'_, '_, T>) -> Response<Body> {
     response
 }
 
+/// The whole answer to what is no request: it is told to a connection, and closes it.
+pub fn unread(status: StatusCode) -> String {
+    let what = match status {
+        StatusCode::URI_TOO_LONG => "the address is too long: it and the headers may have 16 KiB together",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "there are too many headers: up to 100, and 16 KiB together",
+        _ => "this is no HTTP/1.1 request: its first line or one of its headers is malformed",
+    };
+    let (_, body) = describe(&Error::new(Reason::RequestInvalid, what).into());
+    let title = status.canonical_reason().unwrap_or("Refused");
+    let mut said = body;
+    said.insert("status".into(), status.as_u16().into());
+    said.insert("title".into(), title.into());
+    let body = Value::Object(said).to_string();
+    format!(
+        "HTTP/1.1 {} {title}\r\ncontent-type: application/problem+json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        status.as_u16(),
+        body.len(),
+    )
+}
+
 /// What leads nowhere.
 pub fn nowhere() -> Response<Body> {
     let detail = "nothing is here: there are /v1/…, which /openapi.json describes, /healthz, /readyz, /metrics, and gRPC with \
@@ -160,6 +181,7 @@ mod tests {
             (Reason::RateLimited, 429),
             (Reason::StorageFull, 507),
             (Reason::Draining, 503),
+            (Reason::RequestTooSlow, 408),
             (Reason::Internal, 500),
         ];
         for (reason, expected) in rows {

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use http::Uri;
+use percent_encoding::percent_decode_str;
 
 use super::problem::invalid;
 use crate::model::Result;
@@ -12,6 +13,14 @@ use crate::model::Result;
 pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Query<'a> {
+    /// Refuses an address whose part behind `?` is no text.
+    pub fn check(uri: &Uri) -> Result<()> {
+        match percent_decode_str(uri.query().unwrap_or_default()).decode_utf8() {
+            Ok(_) => Ok(()),
+            Err(_) => Err(invalid("query", "is no UTF-8, where it is percent-decoded")),
+        }
+    }
+
     /// Of an address.
     pub fn of(uri: &'a Uri) -> Self {
         Query(form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).collect())
@@ -90,6 +99,7 @@ mod tests {
         assert_eq!(query.take_as("limit", "a number", |text| text.parse::<u32>().ok()).unwrap(), Some(3));
         assert_eq!(query.take("twice").unwrap_err().violated_field(), Some("twice"));
         query.end(&[]).unwrap();
+        assert!(Query::check(&uri).is_ok() && Query::check(&Uri::from_static("/x?a=%ff")).is_err());
         let refusal = Query::of(&Uri::from_static("/x?topics=a")).end(&["topic", "limit"]).unwrap_err();
         assert_eq!(refusal.message(), "topics is no parameter here: there are topic, limit");
     }

@@ -28,8 +28,6 @@ use crate::{
 
 /// Bytes of requests that have arrived in part, over all connections.
 const MOST: usize = 256 << 20;
-/// A request that comes in pieces is given up when it has not arrived after this.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Of the later messages of a stream, so many bytes may have come without being counted: its packets end anywhere.
 const UNCOUNTED: usize = 16 << 10;
 /// What comes before a message: a flag, and its length in four bytes, big end first.
@@ -39,12 +37,13 @@ const PREFIX: usize = 5;
 pub struct Intake<S> {
     inner: S,
     budget: Arc<Semaphore>,
+    patience: Duration,
 }
 
 impl<S> Intake<S> {
-    /// Around `inner`.
-    pub fn new(inner: S) -> Self {
-        Intake { inner, budget: Arc::new(Semaphore::new(MOST)) }
+    /// Around `inner`. A request that comes in pieces is given up when it has not arrived after `patience`.
+    pub fn new(inner: S, patience: Duration) -> Self {
+        Intake { inner, budget: Arc::new(Semaphore::new(MOST)), patience }
     }
 }
 
@@ -57,7 +56,7 @@ where
     type Future = S::Future;
 
     fn call(&self, request: Request<B>) -> Self::Future {
-        let mut progress = Progress::new(self.budget.clone());
+        let mut progress = Progress::new(self.budget.clone(), self.patience);
         progress.is_whole = !is_grpc(request.headers());
         self.inner.call(request.map(|body| Counted { body, progress }))
     }
@@ -72,6 +71,7 @@ pub struct Counted<B> {
 /// How far the message has come that comes just now.
 struct Progress {
     budget: Arc<Semaphore>,
+    patience: Duration,
     // The message is all that comes, without a prefix.
     is_whole: bool,
     // Its prefix, as far as it has come; and of what follows, what has come and what is still to come.
@@ -88,7 +88,7 @@ struct Progress {
 struct Held {
     // As many as bytes have come.
     room: OwnedSemaphorePermit,
-    patience: Pin<Box<Sleep>>,
+    time: Pin<Box<Sleep>>,
 }
 
 impl<B> Body for Counted<B>
@@ -113,8 +113,8 @@ where
             }
             Poll::Pending => match this.progress.awaited() {
                 Some(held) => {
-                    ready!(held.patience.as_mut().poll(cx));
-                    Poll::Ready(Some(Err(late())))
+                    ready!(held.time.as_mut().poll(cx));
+                    Poll::Ready(Some(Err(late(this.progress.patience))))
                 }
                 None => Poll::Pending,
             },
@@ -132,9 +132,10 @@ where
 }
 
 impl Progress {
-    fn new(budget: Arc<Semaphore>) -> Self {
+    fn new(budget: Arc<Semaphore>, patience: Duration) -> Self {
         Progress {
             budget,
+            patience,
             is_whole: false,
             prefix: [0; PREFIX],
             begun: 0,
@@ -172,7 +173,7 @@ impl Progress {
             Some(held) => held.room.merge(take(&self.budget, bytes - held.room.num_permits())?),
             None => {
                 let room = take(&self.budget, bytes)?;
-                self.held = Some(Held { room, patience: Box::pin(sleep(PATIENCE)) });
+                self.held = Some(Held { room, time: Box::pin(sleep(self.patience)) });
             }
         }
         Ok(())
@@ -182,15 +183,15 @@ impl Progress {
     fn awaited(&mut self) -> Option<&mut Held> {
         if self.is_whole && self.held.is_none() {
             let room = take(&self.budget, 0).ok()?;
-            self.held = Some(Held { room, patience: Box::pin(sleep(PATIENCE)) });
+            self.held = Some(Held { room, time: Box::pin(sleep(self.patience)) });
         }
         self.held.as_mut()
     }
 
     /// Something has come after the time was over: then it was the broker that did not read.
     fn excuse(&mut self) {
-        if let Some(held) = self.held.as_mut().filter(|held| held.patience.deadline() <= Instant::now()) {
-            held.patience.as_mut().reset(Instant::now() + PATIENCE);
+        if let Some(held) = self.held.as_mut().filter(|held| held.time.deadline() <= Instant::now()) {
+            held.time.as_mut().reset(Instant::now() + self.patience);
         }
     }
 
@@ -216,9 +217,11 @@ fn take(budget: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, S
     budget.clone().try_acquire_many_owned(bytes).map_err(|_| crowded())
 }
 
-fn late() -> StdError {
-    let message = "the request did not arrive in full within 30 s: send it again, in smaller parts if the line is slow";
-    Box::new(Status::from(Error::new(Reason::RequestInvalid, message)))
+fn late(patience: Duration) -> StdError {
+    let message = format!(
+        "the request did not arrive in full within {patience:?}: send it again, in smaller parts if the line is slow"
+    );
+    Box::new(Status::from(Error::new(Reason::RequestTooSlow, message)))
 }
 
 fn crowded() -> StdError {
@@ -233,6 +236,8 @@ fn crowded() -> StdError {
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(30);
+
     fn held(progress: &Progress) -> usize {
         progress.held.as_ref().map_or(0, |held| held.room.num_permits())
     }
@@ -240,7 +245,7 @@ mod tests {
     #[tokio::test]
     async fn only_what_has_not_arrived_takes_room() {
         let budget = Arc::new(Semaphore::new(20));
-        let progress = || Progress::new(budget.clone());
+        let progress = || Progress::new(budget.clone(), PATIENCE);
         let (mut first, mut second, mut whole) = (progress(), progress(), progress());
         first.count(&[0, 0, 0]).unwrap();
         assert_eq!(held(&first), 3);
@@ -260,9 +265,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_without_a_prefix_is_one_message_and_must_come() {
         let budget = Arc::new(Semaphore::new(20));
-        let mut body = Progress::new(budget.clone());
+        let mut body = Progress::new(budget.clone(), PATIENCE);
         body.is_whole = true;
-        let due = body.awaited().map(|held| held.patience.deadline());
+        let due = body.awaited().map(|held| held.time.deadline());
         assert_eq!(due, Some(Instant::now() + PATIENCE));
         body.count(&[0, 0, 0, 0, 1, 7]).unwrap();
         body.count(&[9; 10]).unwrap();
@@ -270,14 +275,14 @@ mod tests {
         assert!(body.count(&[9; 5]).is_err());
         drop(body);
         assert_eq!(budget.available_permits(), 20);
-        assert!(Progress::new(budget).awaited().is_none(), "a stream may be silent");
+        assert!(Progress::new(budget, PATIENCE).awaited().is_none(), "a stream may be silent");
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_is_late_because_the_broker_did_not_read() {
-        let mut progress = Progress::new(Arc::new(Semaphore::new(20)));
+        let mut progress = Progress::new(Arc::new(Semaphore::new(20)), PATIENCE);
         progress.count(&[0, 0, 0, 0, 9, 1]).unwrap();
-        let deadline = |progress: &Progress| progress.held.as_ref().unwrap().patience.deadline();
+        let deadline = |progress: &Progress| progress.held.as_ref().unwrap().time.deadline();
         let first = deadline(&progress);
         // In time, it has no more of it than it had.
         progress.count(&[2]).unwrap();
@@ -292,7 +297,7 @@ mod tests {
     #[tokio::test]
     async fn the_later_messages_of_a_stream_take_room_when_much_of_them_has_come() {
         let budget = Arc::new(Semaphore::new(1 << 20));
-        let mut stream = Progress::new(budget.clone());
+        let mut stream = Progress::new(budget.clone(), PATIENCE);
         let message = |length: u32| [&[0][..], &length.to_be_bytes(), &vec![7; length as usize]].concat();
         // Two whole ones, the beginning of a third, and its end with the beginning of a fourth.
         let bytes = [message(3), message(0), message(30), message(100_000)].concat();

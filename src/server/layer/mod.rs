@@ -7,6 +7,8 @@ mod panics;
 mod refusals;
 mod trace;
 
+use std::time::Duration;
+
 use deadline::Deadline;
 use intake::Intake;
 use panics::Panics;
@@ -19,7 +21,7 @@ use super::front::Front;
 pub type Stack = Trace<Panics<Deadline<Refusals<Intake<Front>>>>>;
 
 /// Puts the layers around it, from the outside in. Tracing is outermost, as it tells of what the others
-/// answer.
-pub fn stack(front: Front) -> Stack {
-    Trace(Panics(Deadline(Refusals(Intake::new(front)))))
+/// answer. A request must arrive in full within `patience`.
+pub fn stack(front: Front, patience: Duration) -> Stack {
+    Trace(Panics(Deadline(Refusals(Intake::new(front, patience)))))
 }

@@ -30,7 +30,7 @@ async fn the_pages() {
         assert!(metrics.lines().any(|line| line.starts_with(name)), "{name} in {metrics}");
     }
     assert_eq!(metrics.matches("# EOF").count(), 1);
-    for (path, status) in [("/nothing", "404"), ("/tilde.v1.Broker/Publish", "505")] {
+    for (path, status) in [("/nothing", "404"), ("/tilde.v1.Broker/Publish", "415")] {
         let answer = get(edge.addr, path).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         assert!(answer.contains("application/problem+json") && answer.contains("\"detail\""), "{answer}");

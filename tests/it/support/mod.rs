@@ -2,6 +2,7 @@
 
 pub mod dice;
 pub mod engine;
+pub mod http;
 pub mod nats;
 pub mod network;
 pub mod plain;

@@ -16,7 +16,10 @@ use crate::{
         Cursor, Error, Filter, LagPolicy, NamespaceName, PatternSet, Position, Reason, Result, Sequence, Timestamp,
         limits,
     },
-    server::http::{problem::invalid, query::Query},
+    server::{
+        http::{problem::invalid, query::Query},
+        http1::Lasts,
+    },
     units::{Span, Start},
 };
 
@@ -56,13 +59,23 @@ pub async fn answer(broker: &Arc<Broker>, head: &request::Parts) -> Result<Respo
 
 /// Opens a stream, and answers with it.
 pub async fn stream(broker: &Arc<Broker>, subscribe: Subscribe, form: Form) -> Result<Response<Body>, Status> {
+    let has_end = subscribe.stop_at_end || subscribe.max_messages > 0;
     let stream = broker.subscribe(subscribe).await?;
     let mut response = Response::new(Body::new(Events::new(stream, form)));
     let headers = response.headers_mut();
+    let (seconds, nanos) = broker.now().parts();
+    let now = jiff::Timestamp::new(seconds, nanos).unwrap_or_default();
+    let now = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now).ok();
+    if let Some(now) = now.and_then(|now| HeaderValue::try_from(now).ok()) {
+        headers.insert(header::DATE, now);
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(form.content_type()));
     // Neither kept nor held back by what lies in between.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    if !has_end {
+        response.extensions_mut().insert(Lasts);
+    }
     Ok(response)
 }
 

@@ -18,7 +18,7 @@ use http_body_util::Full;
 use tonic::{Status, body::Body};
 
 use self::table::{TABLE, To};
-use super::{problem, route};
+use super::{problem, query::Query, route};
 use crate::{
     broker::Broker,
     server::{calls::Calls, local::Local},
@@ -57,6 +57,7 @@ impl Rest {
             route::Found::Route(route, parameters) => (route, parameters),
             other => return Ok(problem::astray(&head.method, other)),
         };
+        Query::check(&head.uri)?;
         match &route.to {
             To::Rpc(rpc) => rpc.answer(&self.local, head, &mut body, parameters).await,
             To::Publish => publish::answer(&self.broker, head, &mut body, &parameters[0].1).await,
