@@ -126,14 +126,15 @@ impl<L: Listen> Bound<L> {
         let beside: Vec<_> = profiles
             .into_iter()
             .map(|(listener, profile)| {
+                let is_home = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+                let origins = Origins::new(&config.allow_origins, is_home);
                 let front = Front::new(None);
                 let connections = Arc::new(connections.beside(layer::stack(front.clone(), config.request_timeout)));
-                (profile, front, accept(listener, &connections, &tasks, &counters, &config).run())
+                ((profile, front, origins), accept(listener, &connections, &tasks, &counters, &config).run())
             })
             .collect();
         let acceptor = accept(listener, &connections, &tasks, &counters, &config);
-        let (profiles, others): (Vec<_>, Vec<_>) =
-            beside.into_iter().map(|(profile, front, accepting)| ((profile, front), accepting)).unzip();
+        let (profiles, others): (Vec<_>, Vec<_>) = beside.into_iter().unzip();
         // Boxed, so that the ports close when the broker begins to drain.
         let mut accepting = Box::pin(async { tokio::join!(acceptor.run(), join_all(others)) });
         let mut shutdown = pin!(shutdown);
@@ -157,9 +158,10 @@ impl<L: Listen> Bound<L> {
             streams_per_connection: config.max_connection_streams,
         }));
         let rest = Rest::new(broker.clone(), calls.clone());
-        let plain = Plain::new(pages, rest, calls.clone(), Origins::new(&config.allow_origins));
-        for (profile, front) in profiles {
-            front.open(Routes::Profile(profile.serve(Local::new(broker.clone(), calls.clone()))));
+        let plain =
+            Plain::new(pages, rest, calls.clone(), Origins::new(&config.allow_origins, local_addr.ip().is_loopback()));
+        for (profile, front, origins) in profiles {
+            front.open(Routes::Profile(profile.serve(Local::new(broker.clone(), calls.clone())), origins));
         }
         front.open(Routes::Contract(calls, plain));
         tracing::info!(listen = %local_addr, "open");

@@ -9,15 +9,15 @@ use tonic::{body::Body, codegen::StdError};
 
 use super::{
     calls::{Answer, Calls, ready},
-    http::{Plain, problem, profiles::Serving},
+    http::{Origins, Plain, problem, profiles::Serving},
 };
 
 /// Leads each request on: what one port serves.
 pub enum Routes {
     /// The contract: gRPC, and the rest.
     Contract(Arc<Calls>, Plain),
-    /// Another system.
-    Profile(Serving),
+    /// Another system, for those who may call.
+    Profile(Serving, Origins),
 }
 
 impl<B> Service<Request<B>> for Routes
@@ -36,7 +36,7 @@ where
                 _ => ready(problem(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "gRPC needs HTTP/2")),
             },
             Routes::Contract(_, plain) => plain.call(request.map(Body::new)),
-            Routes::Profile(serving) => serving.call(request.map(Body::new)),
+            Routes::Profile(serving, origins) => origins.guard(request.map(Body::new), |request| serving.call(request)),
         }
     }
 }

@@ -103,13 +103,18 @@ impl Broker {
 
 impl Hub {
     async fn explain(&self, sequence: Sequence) -> Result<Explanation> {
-        if let Some(open) = self.explain_open(sequence) {
-            return Ok(open);
-        }
         if sequence > self.place.log.bounds().end {
             // Another broker may have answered it.
             self.place.log.hear_all().await?;
         }
+        // What is open, and how far was read, is looked at together: what is handed out right after that is not settled.
+        let (read, is_skipped) = {
+            let inner = self.lock();
+            if let Some(open) = self.explain_open(&inner, sequence) {
+                return Ok(open);
+            }
+            (inner.position(), inner.ledger.is_skipped(sequence))
+        };
         let bounds = self.place.log.bounds();
         let specification = self.specification();
         if sequence > bounds.end || sequence == Sequence::ZERO {
@@ -119,10 +124,6 @@ impl Hub {
         if let Some(letter) = self.dead_letter_of(&specification, sequence).await? {
             return Ok(self.explain_letter(&letter, &specification));
         }
-        let (read, is_skipped) = {
-            let inner = self.lock();
-            (inner.position(), inner.ledger.is_skipped(sequence))
-        };
         let Some(stored) = self.stored(sequence).await? else {
             let sentence = match sequence < bounds.first {
                 true => format!("retention has removed it: the first that is kept is {}", bounds.first),
@@ -189,8 +190,7 @@ impl Hub {
     }
 
     /// What the ledger says of what is open.
-    fn explain_open(&self, sequence: Sequence) -> Option<Explanation> {
-        let inner = self.lock();
+    fn explain_open(&self, inner: &Inner, sequence: Sequence) -> Option<Explanation> {
         let (standing, attempts, failure) = inner.ledger.standing(sequence)?;
         let (now, wall) = (Instant::now(), self.shared.clock.now());
         let at = |instant: Instant| Some(wall.plus(instant.saturating_duration_since(now)));
@@ -225,7 +225,8 @@ impl Hub {
     /// What a dead letter says of the message that it was.
     fn explain_letter(&self, letter: &Stored, specification: &Subscription) -> Explanation {
         let (at, name, topic) = (letter.sequence(), &specification.name, specification.dead_letter_topic());
-        if let Some(open) = self.explain_open(at) {
+        let open = self.explain_open(&self.lock(), at);
+        if let Some(open) = open {
             let sentence = format!("it was sent back from the dead letters as message {at}: {}", open.sentence);
             return Explanation { sentence, ..open };
         }

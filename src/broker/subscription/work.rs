@@ -93,7 +93,9 @@ impl Broker {
             let inner = puller.hub.lock();
             (inner.position(), inner.ledger.open() as u64)
         };
-        let backlog = puller.hub.waiting(read, open).await?.messages.saturating_sub(deliveries.len() as u64);
+        // What was taken is open, unless it is done with that.
+        let taken = if pull.auto { 0 } else { deliveries.len() as u64 };
+        let backlog = puller.hub.waiting(read, open).await?.messages.saturating_sub(taken);
         Ok(Pulled { deliveries, backlog, gap })
     }
 

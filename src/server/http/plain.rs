@@ -10,7 +10,7 @@ use tower::{Layer as _, ServiceExt as _, util::BoxCloneSyncService};
 
 use super::{
     Pages,
-    origin::{self, Origins, Verdict},
+    origin::Origins,
     problem::{invalid, nowhere, problem, refused},
     rest::Rest,
 };
@@ -42,24 +42,10 @@ impl Plain {
         if let Some(page) = self.pages.answer(request.method(), request.uri().path()) {
             return ready(page);
         }
-        let (head, body) = request.into_parts();
-        if head.version == Version::HTTP_11 && head.headers.get_all(header::HOST).iter().count() != 1 {
+        if request.version() == Version::HTTP_11 && request.headers().get_all(header::HOST).iter().count() != 1 {
             return ready(refused(&invalid("host", "is missing, or there are several: HTTP/1.1 needs one")));
         }
-        let exposed = match self.origins.judge(&head) {
-            Verdict::Own => None,
-            Verdict::Allowed(origin) => Some(origin),
-            Verdict::Answer(answer) => return ready(answer),
-        };
-        let answer = self.lead(Request::from_parts(head, body));
-        match exposed {
-            None => answer,
-            Some(origin) => Box::pin(async move {
-                let Ok(mut answer) = answer.await;
-                origin::expose(answer.headers_mut(), origin);
-                Ok(answer)
-            }),
-        }
+        self.origins.guard(request, |request| self.lead(request))
     }
 
     fn lead(&self, mut request: Request<Body>) -> Answer {

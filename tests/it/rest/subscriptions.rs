@@ -94,10 +94,10 @@ fn work_is_pulled_and_settled() {
         told["standing"].as_str().unwrap().to_owned()
     };
     assert_eq!(standing(sequence), "STANDING_LEASED");
-    assert!(settle(&rest, &[delivery.clone()], "VERDICT_NACK", "not today").is_empty());
+    assert!(settle(&rest, std::slice::from_ref(&delivery), "VERDICT_NACK", "not today").is_empty());
     let again = pull(&rest, 1).remove(0);
     assert_eq!(again["attempt"], 2);
-    assert!(settle(&rest, &[again.clone()], "VERDICT_ACK", "").is_empty());
+    assert!(settle(&rest, std::slice::from_ref(&again), "VERDICT_ACK", "").is_empty());
     assert_eq!(standing(sequence), "STANDING_ACKED");
     let refused = settle(&rest, &[again], "VERDICT_NACK", "");
     assert_eq!(refused[0]["reason"], "ALREADY_SETTLED", "{refused:?}");

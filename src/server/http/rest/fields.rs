@@ -15,6 +15,63 @@ pub fn has(message: &MessageDescriptor, name: &str) -> bool {
     field(message, name.split('.').next().unwrap_or_default()).is_some()
 }
 
+/// What a change is to change.
+pub const MASK: &str = "update_mask";
+/// Of what is changed, what says which it is.
+const NAMES: [&str; 3] = ["name", "namespace", "etag"];
+
+/// Says what a change is to change, if it does not itself: all that its body names, so that an empty value is one, too.
+pub fn mask(object: &mut Map<String, Value>, message: &MessageDescriptor) {
+    let Some(mask) = field(message, MASK) else { return };
+    if object.contains_key(mask.name()) || object.contains_key(mask.json_name()) {
+        return;
+    }
+    let mut paths = Vec::new();
+    for inner in message.fields().filter(|inner| inner.name() != MASK) {
+        let there = object.get(inner.name()).or_else(|| object.get(inner.json_name()));
+        if let (Some(Value::Object(there)), Kind::Message(within)) = (there, inner.kind()) {
+            gather(there, &within, "", &mut paths);
+        }
+    }
+    paths.retain(|path| !NAMES.contains(&path.as_str()));
+    // Without one, only what is given counts: nothing is.
+    if !paths.is_empty() {
+        object.insert(mask.json_name().to_owned(), camel(&paths.join(",")).into());
+    }
+}
+
+/// The paths of what an object names, down to what has no parts of its own.
+fn gather(object: &Map<String, Value>, message: &MessageDescriptor, front: &str, paths: &mut Vec<String>) {
+    for (name, value) in object {
+        // A name that nobody knows is refused when the message is made.
+        let Some(known) = field(message, name) else { continue };
+        let path = format!("{front}{}", known.name());
+        match (value, known.kind()) {
+            (Value::Object(inner), Kind::Message(within))
+                if !known.is_map()
+                    && !known.is_list()
+                    && !within.full_name().starts_with("google.")
+                    && !inner.is_empty() =>
+            {
+                gather(inner, &within, &format!("{path}."), paths);
+            }
+            _ => paths.push(path),
+        }
+    }
+}
+
+/// What a parser says, without what was sent to it: a value may be a secret in the wrong place.
+pub fn without_values(said: &str) -> String {
+    let mut out = String::with_capacity(said.len());
+    for (at, part) in said.split('"').enumerate() {
+        match at % 2 {
+            0 => out.push_str(part),
+            _ => out.push_str("\"…\""),
+        }
+    }
+    out
+}
+
 /// Puts the value of a parameter into the object that is to become the message. Names are those of the contract, in either
 /// of the two ways in which protobuf writes them; a field of a field stands behind a dot, as does a key of a map.
 pub fn put(object: &mut Map<String, Value>, message: &MessageDescriptor, name: &str, value: &str) -> Result<()> {
@@ -164,6 +221,36 @@ mod tests {
         assert_eq!(object("Subscription", &parameters).unwrap(), expected);
         let mask = object("UpdateSubscriptionRequest", &[("update_mask", "ack_deadline,retry_policy.max_attempts")]);
         assert_eq!(mask.unwrap(), json!({ "updateMask": "ackDeadline,retryPolicy.maxAttempts" }));
+    }
+
+    #[test]
+    fn a_change_names_what_its_body_names() {
+        let change = POOL.get_message_by_name("tilde.v1.UpdateSubscriptionRequest").unwrap();
+        let masked = |body: Value, mask: Option<&str>| {
+            let mut object = Map::from_iter([("subscription".to_owned(), body)]);
+            object.extend(mask.map(|mask| ("update_mask".to_owned(), mask.into())));
+            super::mask(&mut object, &change);
+            let mut paths: Vec<_> = object.get("updateMask")?.as_str()?.split(',').map(str::to_owned).collect();
+            paths.sort();
+            Some(paths.join(","))
+        };
+        let body = json!({
+            "name": "a", "etag": "1", "filter": "", "labels": {}, "topics": [], "ackDeadline": "5s", "push_config": null,
+            "retry_policy": { "maxAttempts": 3, "minBackoff": "1s" }, "nobody": 1,
+        });
+        let expected = "ackDeadline,filter,labels,pushConfig,retryPolicy.maxAttempts,retryPolicy.minBackoff,topics";
+        assert_eq!(masked(body, None).as_deref(), Some(expected));
+        assert_eq!(masked(json!({ "name": "a" }), None), None);
+        assert_eq!(masked(json!({ "filter": "" }), Some("labels")), None, "it says so itself");
+    }
+
+    #[test]
+    fn what_was_sent_is_not_told() {
+        assert_eq!(
+            without_values(r#"invalid type: string "whsec_x", expected a list"#),
+            "invalid type: string \"…\", expected a list"
+        );
+        assert_eq!(without_values("unrecognized field name 'x'"), "unrecognized field name 'x'");
     }
 
     #[test]

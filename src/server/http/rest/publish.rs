@@ -61,8 +61,10 @@ fn publish<'a>(head: &'a request::Parts, topic: &'a str, payload: &'a Bytes) -> 
     let payload = payload_of(payload, &content_type);
     let message = Message { content_type, ..Message::new(Topic::parse_writable(topic)?, payload) };
     let mut publish = Publish { namespace: None, message, ttl: None, expected_last_sequence: None, durability: None };
+    let mut said = Vec::new();
     if head.uri.query().is_some_and(|query| !query.is_empty()) {
         for (name, value) in Query::of(&head.uri).rest() {
+            once(&mut said, &name)?;
             match name.strip_prefix(ATTRIBUTES) {
                 Some(key) => attribute(&mut publish.message, key.to_owned().into(), value, &name)?,
                 None => set(&mut publish, &name, value)?,
@@ -73,10 +75,23 @@ fn publish<'a>(head: &'a request::Parts, topic: &'a str, payload: &'a Bytes) -> 
         let value = header_text(&head.headers, name)?.unwrap_or_default();
         match name.strip_prefix(ATTRIBUTE_HEADERS) {
             Some(key) => attribute(&mut publish.message, Cow::Borrowed(key), value, name)?,
-            None => set(&mut publish, &name[HEADERS.len()..].replace('-', "_"), value)?,
+            None => {
+                let parameter = name[HEADERS.len()..].replace('-', "_");
+                once(&mut said, &parameter)?;
+                set(&mut publish, &parameter, value)?;
+            }
         }
     }
     Ok(publish)
+}
+
+/// Refuses what is said twice: nobody knows which is meant.
+fn once(said: &mut Vec<String>, name: &str) -> Result<()> {
+    if said.iter().any(|known| known == name) {
+        return Err(invalid(name, "is given twice: once is enough"));
+    }
+    said.push(name.to_owned());
+    Ok(())
 }
 
 fn attribute<'a>(message: &mut Message<'a>, key: Cow<'a, str>, value: Cow<'a, str>, name: &str) -> Result<()> {
@@ -242,6 +257,8 @@ mod tests {
             ("/x?expected_last_sequence=-1", &[], "expected_last_sequence"),
             ("/x?attributes.a=1", &[("tilde-attribute-a", "2")], "tilde-attribute-a"),
             ("/x", &[("tilde-messageid", "1")], "messageid"),
+            ("/x?message_id=a&message_id=b", &[], "message_id"),
+            ("/x?message_id=a", &[("tilde-message-id", "a")], "message_id"),
             ("/x", &[("tilde-message-id", "%ff")], "tilde-message-id"),
         ] {
             assert_eq!(read(uri, headers, b"x").unwrap_err().violated_field(), Some(field), "{uri}");

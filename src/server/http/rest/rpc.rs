@@ -86,10 +86,24 @@ impl Rpc {
         for (name, value) in Query::of(uri).rest() {
             self.put(&mut object, &input, &name, &value)?;
         }
-        let message = DynamicMessage::deserialize(input, serde_json::Value::Object(object));
-        let message =
-            message.map_err(|error| malformed(format_args!("the request is not what this call takes: {error}")))?;
+        if self.changes() {
+            fields::mask(&mut object, &input);
+        }
+        let mut track = serde_path_to_error::Track::new();
+        let object = serde_json::Value::Object(object);
+        let message = DynamicMessage::deserialize(input, serde_path_to_error::Deserializer::new(object, &mut track));
+        let message = message.map_err(|error| {
+            let error = fields::without_values(&error.to_string());
+            let refusal = malformed(format_args!("the request is not what this call takes: {error}"));
+            let field = track.path().to_string();
+            if field == "." { refusal } else { refusal.field(field) }
+        })?;
         Ok(message.encode_to_vec().into())
+    }
+
+    /// Whether it changes what is there: then what a request names is what is to change.
+    fn changes(&self) -> bool {
+        matches!(self.body, Body::Field(_)) && self.method.input().get_field_by_name(fields::MASK).is_some()
     }
 
     /// Puts a parameter where it belongs.
@@ -147,7 +161,9 @@ fn parse(headers: &HeaderMap, sent: &[u8]) -> Result<Map<String, serde_json::Val
         return Ok(Map::new());
     }
     check_type(headers)?;
-    serde_json::from_slice(sent).map_err(|error| malformed(format_args!("the body is no JSON object: {error}")))
+    serde_json::from_slice(sent).map_err(|error| {
+        malformed(format_args!("the body is no JSON object: {}", fields::without_values(&error.to_string())))
+    })
 }
 
 /// Refuses a body that does not say that it is JSON.

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, Response, StatusCode, request};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tonic::{Code, Status, body::Body};
 use url::{Host, Url};
 
@@ -44,7 +45,7 @@ impl WebhookInbox {
     ) -> Result<Response<Body>, Refused> {
         let (topic, url) = self.place(&head.headers, body, sent).await?;
         check(&url)?;
-        let name = names::subscription(SYSTEM, url.as_bytes(), topic.as_bytes());
+        let name = names::subscription(SYSTEM, mark(&url).as_bytes(), topic.as_bytes());
         let request = pb::CreateSubscriptionRequest { subscription: Some(self.subscription(&name, topic, &url)) };
         let created = self.local.ask("/tilde.v1.Subscriptions/CreateSubscription", &request).await;
         let created: Result<pb::CreateSubscriptionResponse, _> = created;
@@ -54,7 +55,12 @@ impl WebhookInbox {
             Err(refused) if refused.code() == Code::AlreadyExists => {}
             Err(refused) if is_about_the_url(&refused) => return Err(Said::new(400, refused.message()).into()),
             Err(refused) => {
-                tracing::warn!(topic, url, error = refused.message(), "webhook-inbox: a subscription failed");
+                tracing::warn!(
+                    topic,
+                    subscription = name,
+                    error = refused.message(),
+                    "webhook-inbox: a subscription failed"
+                );
                 return Err(Said::new(500, "Subscription was unsuccessful").into());
             }
         }
@@ -68,7 +74,7 @@ impl WebhookInbox {
         sent: &str,
     ) -> Result<Response<Body>, Refused> {
         let (topic, url) = self.place(&head.headers, body, sent).await?;
-        let name = names::subscription(SYSTEM, url.as_bytes(), topic.as_bytes());
+        let name = names::subscription(SYSTEM, mark(&url).as_bytes(), topic.as_bytes());
         let request = pb::DeleteSubscriptionRequest { name, namespace: self.namespace() };
         let path = "/tilde.v1.Subscriptions/DeleteSubscription";
         match self.local.ask::<pb::DeleteSubscriptionResponse>(path, &request).await {
@@ -89,7 +95,7 @@ impl WebhookInbox {
         }
     }
 
-    /// Who is subscribed to a topic.
+    /// Who is subscribed to a topic, and has not said since that it is gone (410).
     pub(super) async fn subscribed(&self, topic: &str) -> Result<Vec<Subscriber>, Status> {
         let request = pb::ListSubscriptionsRequest {
             namespace: self.namespace(),
@@ -98,12 +104,14 @@ impl WebhookInbox {
             page_token: convert::page_after(&format!("{SYSTEM}/")),
         };
         let wanted = names::topic(topic.as_bytes());
-        self.list(request, |found| found.name.starts_with(SYSTEM), |found| found.topics == [wanted.as_str()]).await
+        let is_there =
+            |found: &pb::Subscription| found.topics == [wanted.as_str()] && found.state != i32::from(State::Paused);
+        self.list(request, |found| found.name.starts_with(SYSTEM), is_there).await
     }
 
     /// The topics to which a URL is subscribed.
     pub(super) async fn subscribed_by(&self, url: &str) -> Result<Vec<Subscriber>, Status> {
-        let front = names::subscriptions(SYSTEM, url.as_bytes());
+        let front = names::subscriptions(SYSTEM, mark(url).as_bytes());
         let request = pb::ListSubscriptionsRequest {
             namespace: self.namespace(),
             page_size: limits::PAGE_ROWS as u32,
@@ -192,6 +200,15 @@ impl WebhookInbox {
             .await?;
         Ok(())
     }
+}
+
+/// What stands for a URL in a subscription's name, which is logged: its host, and a hash, as the rest may be nobody else's
+/// business.
+fn mark(url: &str) -> String {
+    let host = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    let hash = Sha256::digest(url);
+    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{host}-{hash}")
 }
 
 /// Refuses what is no URL for this profile: `http` or `https`, with `localhost`, an address, or a name of several labels.
