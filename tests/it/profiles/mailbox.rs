@@ -135,6 +135,19 @@ fn paths_and_methods_that_mean_nothing_are_told_so() {
 }
 
 #[test]
+fn a_page_of_another_site_takes_nothing() {
+    let tilde = start();
+    let url = tilde.profile(NAME);
+    ask("POST", &format!("{url}/t/u"), &[], b"");
+    ask("POST", &format!("{url}/t"), &[], b"x");
+    let mailbox = format!("{url}/t/u");
+    for header in [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")] {
+        assert_eq!(ask("GET", &mailbox, &[header], b"").status(), 403, "{header:?}");
+    }
+    assert_eq!(ask("GET", &mailbox, &[("sec-fetch-site", "none")], b"").text(), "x");
+}
+
+#[test]
 fn head_takes_nothing_and_a_long_name_is_a_name() {
     let tilde = start();
     let (url, long) = (tilde.profile(NAME), "n".repeat(3_000));

@@ -227,6 +227,37 @@ fn who_is_not_reached_is_named_and_what_it_missed_waits_for_it() {
 }
 
 #[test]
+fn whoever_refuses_is_never_said_to_be_reached() {
+    let tilde = Tilde::start(&PROFILE);
+    let hub = Hub::of(&tilde);
+    let failing = Receiver::start(500);
+    // On topics of their own, so that none is tripped.
+    for topic in 0..60 {
+        hub.subscribe(&format!("t{topic}"), &failing.url);
+        for number in 0..3 {
+            assert_eq!(hub.publish(&format!("t{topic}"), &format!(r#"{{"n":{number}}}"#)).status(), 500);
+        }
+    }
+}
+
+#[test]
+fn who_says_that_it_is_gone_has_left_until_it_comes_again() {
+    let tilde = Tilde::start(&PROFILE);
+    let hub = Hub::of(&tilde);
+    let (live, gone) = (Receiver::start(200), Receiver::start(410));
+    hub.subscribe("news", &live.url);
+    hub.subscribe("news", &gone.url);
+    assert_eq!(hub.publish("news", r#"{"n":1}"#).status(), 500);
+    assert_eq!(hub.publish("news", r#"{"n":2}"#).status(), 200);
+    assert_eq!(ask("GET", &hub.at("/subscribers/news"), &[], b"").json(), json!([live.url]));
+    gone.set(200);
+    hub.subscribe("news", &gone.url);
+    let mut missed: Vec<_> = (0..3).map(|_| gone.next().json()["n"].as_u64().unwrap()).collect();
+    missed.sort_unstable();
+    assert_eq!(missed, [1, 1, 2], "once when it refused, and what it missed");
+}
+
+#[test]
 fn what_waits_and_who_is_subscribed_survive_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let tilde = Tilde::start_in(directory.path(), &PROFILE);

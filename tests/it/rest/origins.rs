@@ -20,6 +20,16 @@ fn nobody_publishes_by_opening_a_page() {
 }
 
 #[test]
+fn a_name_that_was_made_to_lead_here_is_none_of_the_brokers() {
+    let rest = Rest::start();
+    let told = rest.publish("a/messages", &[("host", "evil.example:80"), ("origin", "http://evil.example:80")], b"x");
+    assert_problem(&told, 403, "ORIGIN_NOT_ALLOWED");
+    let told = ask(&rest.tilde.url, "GET", "/v1/topics", &[("host", "evil.example:80")], b"");
+    assert_problem(&told, 403, "ORIGIN_NOT_ALLOWED");
+    assert_eq!(ask(&rest.tilde.url, "GET", "/v1/topics", &[("host", "localhost:1")], b"").status(), 200);
+}
+
+#[test]
 fn a_page_that_is_allowed_may_ask_and_read() {
     let rest = Rest::start_with("[server]\nallow_origins = [\"https://app.example\"]\n");
     let asks =

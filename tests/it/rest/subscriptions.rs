@@ -59,6 +59,13 @@ fn they_are_made_changed_and_removed() {
         (&patched["labels"], &patched["ackDeadline"], &patched["topics"]),
         (&json!({ "team": "y" }), &json!("60s"), &json!(["a/~"]))
     );
+    // Without a mask, what the body names, also where it is empty; and an answer that is sent back changes nothing.
+    let emptied = rest.call("PATCH", PATH, json!({ "labels": {}, "ackDeadline": "50s" }), 200);
+    assert_eq!(
+        (&emptied["labels"], &emptied["ackDeadline"], &emptied["topics"]),
+        (&json!({}), &json!("50s"), &patched["topics"])
+    );
+    assert_eq!(rest.call("PATCH", PATH, emptied.clone(), 200)["etag"], emptied["etag"]);
     rest.refused(
         "PATCH",
         &format!("{PATH}?update_mask=labels"),

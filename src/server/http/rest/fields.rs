@@ -17,8 +17,12 @@ pub fn has(message: &MessageDescriptor, name: &str) -> bool {
 
 /// What a change is to change.
 pub const MASK: &str = "update_mask";
-/// Of what is changed, what says which it is.
-const NAMES: [&str; 3] = ["name", "namespace", "etag"];
+/// What stands in an answer and is nobody's wish when it is sent back: what says which it is, what cannot change, and what
+/// the broker alone knows.
+const ANSWERS: [&str; 9] =
+    ["name", "namespace", "etag", "start", "state", "stats", "state_reason", "paused_until", "secret_count"];
+/// An answer has none of them, whatever there are.
+const SECRETS: &str = "secrets";
 
 /// Says what a change is to change, if it does not itself: all that its body names, so that an empty value is one, too.
 pub fn mask(object: &mut Map<String, Value>, message: &MessageDescriptor) {
@@ -33,7 +37,6 @@ pub fn mask(object: &mut Map<String, Value>, message: &MessageDescriptor) {
             gather(there, &within, "", &mut paths);
         }
     }
-    paths.retain(|path| !NAMES.contains(&path.as_str()));
     // Without one, only what is given counts: nothing is.
     if !paths.is_empty() {
         object.insert(mask.json_name().to_owned(), camel(&paths.join(",")).into());
@@ -45,6 +48,10 @@ fn gather(object: &Map<String, Value>, message: &MessageDescriptor, front: &str,
     for (name, value) in object {
         // A name that nobody knows is refused when the message is made.
         let Some(known) = field(message, name) else { continue };
+        let is_empty = value.as_array().is_some_and(Vec::is_empty);
+        if ANSWERS.contains(&known.name()) || (known.name() == SECRETS && is_empty) {
+            continue;
+        }
         let path = format!("{front}{}", known.name());
         match (value, known.kind()) {
             (Value::Object(inner), Kind::Message(within))
@@ -236,11 +243,13 @@ mod tests {
         };
         let body = json!({
             "name": "a", "etag": "1", "filter": "", "labels": {}, "topics": [], "ackDeadline": "5s", "push_config": null,
-            "retry_policy": { "maxAttempts": 3, "minBackoff": "1s" }, "nobody": 1,
+            "state": "STATE_PAUSED", "stats": {}, "retry_policy": { "maxAttempts": 3, "minBackoff": "1s" }, "nobody": 1,
         });
         let expected = "ackDeadline,filter,labels,pushConfig,retryPolicy.maxAttempts,retryPolicy.minBackoff,topics";
         assert_eq!(masked(body, None).as_deref(), Some(expected));
         assert_eq!(masked(json!({ "name": "a" }), None), None);
+        let push = json!({ "pushConfig": { "url": "http://x.example", "secrets": [], "secretCount": 1 } });
+        assert_eq!(masked(push, None).as_deref(), Some("pushConfig.url"), "an answer has no secrets");
         assert_eq!(masked(json!({ "filter": "" }), Some("labels")), None, "it says so itself");
     }
 
