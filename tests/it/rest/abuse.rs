@@ -5,7 +5,7 @@ use crate::support::http::{Line, metric, until};
 
 /// Times short enough to wait for.
 const SHORT: &str = "[server]\nhandshake_timeout = \"300ms\"\nrequest_timeout = \"300ms\"\n";
-const HOST: &str = "host: tilde\r\n";
+const HOST: &str = "host: localhost\r\n";
 
 impl Rest {
     fn line(&self) -> Line {
