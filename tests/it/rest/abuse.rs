@@ -60,29 +60,29 @@ fn what_is_wrong_within_http_is_told() {
         line.told()
     };
     for (head, body, status, reason) in [
-        ("GET /v1/topics/%ff%fe HTTP/1.1\r\nhost: t\r\n", "", 400, "REQUEST_INVALID"),
-        ("GET /v1/topics?pattern=%ff HTTP/1.1\r\nhost: t\r\n", "", 400, "REQUEST_INVALID"),
-        ("GET /v1/topics/a%00b HTTP/1.1\r\nhost: t\r\n", "", 400, "TOPIC_INVALID"),
-        ("GET /v1/topics?pattern=%00 HTTP/1.1\r\nhost: t\r\n", "", 400, "PATTERN_INVALID"),
+        ("GET /v1/topics/%ff%fe HTTP/1.1\r\nhost: localhost\r\n", "", 400, "REQUEST_INVALID"),
+        ("GET /v1/topics?pattern=%ff HTTP/1.1\r\nhost: localhost\r\n", "", 400, "REQUEST_INVALID"),
+        ("GET /v1/topics/a%00b HTTP/1.1\r\nhost: localhost\r\n", "", 400, "TOPIC_INVALID"),
+        ("GET /v1/topics?pattern=%00 HTTP/1.1\r\nhost: localhost\r\n", "", 400, "PATTERN_INVALID"),
         ("GET /v1/topics HTTP/1.1\r\n", "", 400, "REQUEST_INVALID"),
         ("GET /v1/topics HTTP/1.1\r\nhost: a\r\nhost: b\r\n", "", 400, "REQUEST_INVALID"),
-        ("CONNECT tilde:80 HTTP/1.1\r\nhost: tilde:80\r\n", "", 404, ""),
-        ("OPTIONS * HTTP/1.1\r\nhost: t\r\n", "", 404, ""),
+        ("CONNECT localhost:80 HTTP/1.1\r\nhost: localhost:80\r\n", "", 404, ""),
+        ("OPTIONS * HTTP/1.1\r\nhost: localhost\r\n", "", 404, ""),
         (
-            "POST /v1/topics/a/messages HTTP/1.1\r\nhost: t\r\ntransfer-encoding: gzip, chunked\r\n",
+            "POST /v1/topics/a/messages HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: gzip, chunked\r\n",
             "1\r\na\r\n0\r\n\r\n",
             415,
             "CONTENT_TYPE_INVALID",
         ),
         (
-            "POST /v1/topics/a/messages HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n",
+            "POST /v1/topics/a/messages HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n",
             "zz\r\nabc\r\n",
             400,
             "REQUEST_INVALID",
         ),
         // Announced, and never sent.
         (
-            "POST /v1/topics/a/messages HTTP/1.1\r\nhost: t\r\ncontent-length: 999999999999\r\n",
+            "POST /v1/topics/a/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 999999999999\r\n",
             "",
             413,
             "MESSAGE_TOO_LARGE",
@@ -91,7 +91,7 @@ fn what_is_wrong_within_http_is_told() {
         assert_problem(&asked(head, body), status, reason);
     }
     // An absolute address is one.
-    let told = asked("GET http://tilde/v1/server HTTP/1.1\r\nhost: tilde\r\n", "");
+    let told = asked("GET http://localhost/v1/server HTTP/1.1\r\nhost: localhost\r\n", "");
     assert_eq!(told.json()["engine"], "memory");
     rest.assert_unhurt();
 }
@@ -170,7 +170,7 @@ fn a_length_and_pieces_together_are_one_request() {
     let rest = Rest::start();
     let mut line = rest.line();
     // Whoever counts three bytes takes the rest for another request.
-    let hidden = "POST /v1/topics/hidden/messages HTTP/1.1\r\nhost: t\r\ncontent-length: 1\r\n\r\nx";
+    let hidden = "POST /v1/topics/hidden/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nx";
     let piece = format!("{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len());
     line.say(format!(
         "POST /v1/topics/a/messages HTTP/1.1\r\n{HOST}content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n{piece}"
@@ -187,7 +187,8 @@ fn a_length_and_pieces_together_are_one_request() {
 fn headers_and_bodies_that_do_not_come_are_given_up() {
     let rest = Rest::start_with(SHORT);
     // Headers: closed.
-    for said in ["GET /v1/ser", "GET /v1/server HTTP/1.1\r\nhost: t\r\n", "POST /v1/topics/a/messages HTTP/1.1\r\nx: "]
+    for said in
+        ["GET /v1/ser", "GET /v1/server HTTP/1.1\r\nhost: localhost\r\n", "POST /v1/topics/a/messages HTTP/1.1\r\nx: "]
     {
         let mut line = rest.line();
         line.say(said);
@@ -287,9 +288,9 @@ fn connections_that_break_leave_nothing() {
     for said in [
         "",
         "GET",
-        "POST /v1/topics/a/messages HTTP/1.1\r\nhost: t\r\ncontent-length: 10\r\n\r\nabc",
-        "POST /v1/topics/a/messages HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab",
-        "GET /v1/messages?topic=a HTTP/1.1\r\nhost: t\r\n\r\n",
+        "POST /v1/topics/a/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nabc",
+        "POST /v1/topics/a/messages HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab",
+        "GET /v1/messages?topic=a HTTP/1.1\r\nhost: localhost\r\n\r\n",
     ] {
         for _ in 0..20 {
             rest.line().say(said);

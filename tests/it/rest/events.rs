@@ -167,8 +167,8 @@ fn what_is_asked_behind_a_stream_is_not_answered_before_it_ends() {
     let rest = Rest::start();
     rest.say("a", "x");
     let mut line = Line::to(&rest.tilde.url);
-    line.say("GET /v1/messages?topic=a&start=earliest&max_messages=1 HTTP/1.1\r\nhost: tilde\r\n\r\n");
-    line.say("GET /v1/topics/a HTTP/1.1\r\nhost: tilde\r\n\r\n");
+    line.say("GET /v1/messages?topic=a&start=earliest&max_messages=1 HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    line.say("GET /v1/topics/a HTTP/1.1\r\nhost: localhost\r\n\r\n");
     let stream = line.told();
     assert!(stream.text().contains("\"text\":\"x\""), "{}", stream.text());
     // The connection may end with the stream, if it said so; or go on with the next.

@@ -44,7 +44,9 @@ impl Line {
 
     /// Says a request with a body.
     pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: tilde\r\n");
+        let says_host = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
+        let host = if says_host { "" } else { "host: localhost\r\n" };
+        let mut head = format!("{method} {path} HTTP/1.1\r\n{host}");
         if !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH") {
             head += &format!("content-length: {}\r\n", body.len());
         }
