@@ -71,11 +71,7 @@ async fn nothing_that_is_hidden_comes_back() {
         let answer = broker.run(way);
         said.push(String::from_utf8(answer.stdout).unwrap() + &answer.stderr);
     }
-    assert!(
-        said[5].contains("push_config.secrets differs") && said[5].contains("SUBSCRIPTION_MISMATCH"),
-        "{}",
-        said[5]
-    );
+    assert!(said[5].contains("--push-secret differs") && said[5].contains("SUBSCRIPTION_MISMATCH"), "{}", said[5]);
     assert!(said[7].contains("SUBSCRIPTION_INVALID"), "{}", said[7]);
     let mut client = SubscriptionsClient::connect(broker.url.clone()).await.unwrap();
     let get = GetSubscriptionRequest { name: "s".into(), namespace: String::new() };
