@@ -92,7 +92,7 @@ fn request(args: &Args) -> Vec<u8> {
     let Args { payload, target, .. } = args;
     let durability = format!("{:?}", target.durability).to_ascii_lowercase();
     let head = format!(
-        "POST /v1/topics/bench/http/messages HTTP/1.1\r\nhost: bench\r\ncontent-type: application/octet-stream\r\n\
+        "POST /v1/topics/bench/http/messages HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/octet-stream\r\n\
          tilde-durability: {durability}\r\ncontent-length: {payload}\r\n\r\n"
     );
     [head.as_bytes(), &vec![b'x'; *payload]].concat()
@@ -101,8 +101,9 @@ fn request(args: &Args) -> Vec<u8> {
 async fn idle(target: &Target, streams: usize) -> Result<Value> {
     let open = async |n: usize| -> Result<Line> {
         let mut line = Line::to(&target.broker).await?;
-        let request =
-            format!("GET /v1/messages?topic=bench/never/{n}/~&heartbeat_interval=300s HTTP/1.1\r\nhost: bench\r\n\r\n");
+        let request = format!(
+            "GET /v1/messages?topic=bench/never/{n}/~&heartbeat_interval=300s HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        );
         line.0.write_all(request.as_bytes()).await?;
         let mut begun = [0; 16 << 10];
         let mut read = 0;
