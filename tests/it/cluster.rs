@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tilde::client::Client;
 use tokio::time::timeout;
 
-use crate::support::{Tilde, engine::WORKS, nats::Nats, proxy::Proxy};
+use crate::support::{Tilde, engine::WORKS, nats::Nats, ports::free_address, proxy::Proxy};
 
 /// Nothing that is waited for takes longer, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -43,7 +43,7 @@ impl Cluster {
             }
             cluster.networks.push(network);
             cluster.places.push(tempfile::tempdir().unwrap());
-            let broker = cluster.broker(at, "127.0.0.1:0");
+            let broker = cluster.broker(at, &free_address());
             cluster.brokers.push(broker);
         }
         cluster

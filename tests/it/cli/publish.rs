@@ -7,7 +7,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Tilde, finish, run, tilde};
+use crate::support::{Tilde, finish, ports::free_address, run, tilde};
 
 /// The first line that a command says on standard error, and the rest of it.
 fn first_words(child: &mut Child) -> (String, BufReader<ChildStderr>) {
@@ -15,11 +15,6 @@ fn first_words(child: &mut Child) -> (String, BufReader<ChildStderr>) {
     let mut line = String::new();
     stderr.read_line(&mut line).unwrap();
     (line, stderr)
-}
-
-/// An address where nobody listens.
-fn free_address() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 #[test]

@@ -4,6 +4,7 @@ use tilde::client::{Fate, Publisher};
 use tonic::Code;
 
 use super::*;
+use crate::support::ports::free_address;
 
 /// Whether a message is taken at once.
 async fn is_taken(publisher: &Publisher, number: u64) -> bool {
@@ -137,7 +138,7 @@ async fn gives_up_when_its_patience_ends_and_goes_on_afterwards() {
 
 #[tokio::test]
 async fn nobody_there_is_told_as_unsent() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let nobody = free_address();
     let client = Client::options(&nobody).lazy().unwrap();
     let publisher = client.publisher_options().trouble_limit(Duration::ZERO).start();
     let fault = soon("the fault", publisher.publish(numbered(0))).await.unwrap_err();

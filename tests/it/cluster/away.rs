@@ -1,12 +1,12 @@
 //! NATS is not there, at first or for a while: a broker says that it is not ready, refuses what it cannot do with a word
 //! on when to try again, keeps the streams that it has, and goes on when NATS is back.
 
-use std::{net::TcpListener, process::Child, time::Duration};
+use std::{process::Child, time::Duration};
 
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::{Cluster, load::Load, soon};
-use crate::support::{nats::Nats, serve, tilde};
+use crate::support::{nats::Nats, ports::free_address, serve, tilde};
 
 /// What a health check answers.
 async fn health(url: &str) -> Option<ServingStatus> {
@@ -40,8 +40,7 @@ async fn a_broker_that_finds_no_nats_says_so_and_opens_when_it_comes() {
     let nats_url = nats.urls().remove(0);
     nats.kill(0);
     let place = tempfile::tempdir().unwrap();
-    // Taken a moment later: nobody else on loopback is that fast.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let address = free_address();
     let mut command = serve(place.path(), &["--engine", "jetstream", "--nats", &nats_url, "--listen", &address]);
     let _broker = Ending(command.spawn().unwrap());
     let url = format!("http://{address}");

@@ -6,6 +6,7 @@ pub mod http;
 pub mod nats;
 pub mod network;
 pub mod plain;
+pub mod ports;
 pub mod proxy;
 pub mod receiver;
 pub mod tool;
@@ -40,7 +41,8 @@ pub fn tilde(directory: &Path, args: &[&str]) -> Command {
 
 /// A command that serves the data in `directory/data`, on a free port unless `args` name one.
 pub fn serve(directory: &Path, args: &[&str]) -> Command {
-    let listen: &[&str] = if args.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
+    let address = ports::free_address();
+    let listen: &[&str] = if args.contains(&"--listen") { &[] } else { &["--listen", &address] };
     tilde(directory, &[&["serve", "--data", "data"], listen, args].concat())
 }
 

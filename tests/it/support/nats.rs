@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{OnceLock, mpsc},
@@ -13,7 +12,10 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::tool::tool;
+use super::{
+    ports::{free_address, free_port},
+    tool::tool,
+};
 
 /// How long a server may take until it can be reached.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -48,9 +50,7 @@ impl Nats {
     /// A cluster of three. Clients are not told by one of them where the others are.
     pub fn cluster() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // Taken a moment later: nobody else on loopback is that fast.
-        let ports: Vec<u16> =
-            (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()).collect();
+        let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
         let node = |at: usize| {
             let others = ports.iter().filter(|port| **port != ports[at]);
             let routes: Vec<_> = others.map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
@@ -89,7 +89,7 @@ impl Nats {
 impl Node {
     fn start(dir: PathBuf, cluster: String) -> Self {
         fs::create_dir_all(&dir).unwrap();
-        let (child, url) = spawn(&dir, "127.0.0.1:-1", &cluster);
+        let (child, url) = spawn(&dir, &free_address(), &cluster);
         Node { dir, child, url, cluster }
     }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::*;
+use crate::support::ports::free_address;
 
 /// Answers the first so, and all that follow with 200.
 async fn first(reply: Reply) -> Receiver {
@@ -140,7 +141,7 @@ async fn who_does_not_answer_in_time_has_failed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_not_there_has_failed() {
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = free_address();
     let rig = Rig::start();
     rig.create(&format!("http://{nobody}/"), &["--max-attempts", "1"]);
     rig.publish(["one"]);

@@ -8,6 +8,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::*;
+use crate::support::ports::free_address;
 
 const ALL: usize = 100;
 const MESSAGES: usize = 20;
@@ -32,7 +33,7 @@ async fn the_other_97_have_everything_before_the_slow_one_answers() {
     })
     .await;
     let mut good = Receiver::start(|_| Reply::of(200)).await;
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = free_address();
 
     let rig = Rig::start();
     // As a slow target is answered within 30 s, it is the default of nothing that it fails meanwhile.
