@@ -46,6 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extern_path(".tilde.v1", "crate::pb::v1")
         .extern_path(".tilde.v1.PublishRequest", "crate::server::grpc::incoming::Raw")
         .extern_path(".tilde.v1.BatchPublishRequest", "crate::server::grpc::incoming::Raw")
+        .extern_path(".tilde.v1.CallRequest", "crate::server::grpc::incoming::Raw")
         .codec_path("crate::server::grpc::codec::Codec")
         .out_dir(out.join("server"))
         .compile_fds(without_methods_by_hand(set))?;

@@ -38,6 +38,12 @@ pub struct NamespaceMetrics {
     pub filtered_messages: Counter,
     /// Open live streams.
     pub streams: Gauge,
+    /// Calls that got their replies.
+    pub answered_calls: Counter,
+    /// Calls that got none.
+    pub unanswered_calls: Counter,
+    /// Calls that wait.
+    pub waiting_calls: Gauge,
 }
 
 /// One metric: its name (the format adds `_total` to counters), what it says, and where it is kept.
@@ -52,6 +58,9 @@ const METRICS: &[Metric] = &[
     ("delivered_bytes", "Encoded bytes of the messages handed to live streams", |of| &of.delivered_bytes),
     ("filtered_messages", "Messages that filters were asked about", |of| &of.filtered_messages),
     ("streams", "Open live streams", |of| &of.streams),
+    ("answered_calls", "Calls that got their replies", |of| &of.answered_calls),
+    ("unanswered_calls", "Calls that got no reply", |of| &of.unanswered_calls),
+    ("waiting_calls", "Calls that wait for a reply", |of| &of.waiting_calls),
 ];
 
 impl Metrics {

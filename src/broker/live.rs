@@ -15,6 +15,7 @@ use futures_core::Stream;
 use super::{
     Broker,
     beginning::{self, Beginning},
+    call::responders,
     filters,
     position::{self, Start},
     pulse::{self, Pulse, Pulsed},
@@ -51,6 +52,8 @@ pub struct Subscribe {
     pub lag_policy: LagPolicy,
     /// Refuse a position that is no longer kept instead of reporting a gap.
     pub strict: bool,
+    /// Answers calls on these topics.
+    pub responder: bool,
 }
 
 /// One response of a live stream. `cursor` is in each.
@@ -129,16 +132,22 @@ pub struct LiveStream {
     // It was told that it is at the committed end, and has not fallen behind since.
     told: bool,
     closing: bool,
+    // It answers calls.
+    _answers: Option<responders::Registration>,
 }
 
 impl Broker {
     /// Opens a live stream. Its first event is `started`, at once.
     pub async fn subscribe(&self, subscribe: Subscribe) -> Result<LiveStream> {
         self.refuse_while_draining()?;
+        pulse::check_interval(subscribe.heartbeat_interval)?;
+        let admission = self.served(&subscribe.namespace)?.admit(&self.shared)?;
+        self.open_stream(subscribe, admission).await
+    }
+
+    /// The same for a stream that was let in.
+    pub(super) async fn open_stream(&self, subscribe: Subscribe, admission: Admission) -> Result<LiveStream> {
         let interval = subscribe.heartbeat_interval;
-        pulse::check_interval(interval)?;
-        let served = self.served(&subscribe.namespace)?;
-        let admission = served.admit(&self.shared)?;
         let place = &admission.place;
         let bounds = place.log.bounds();
         let patterns = Arc::new(subscribe.patterns);
@@ -151,7 +160,11 @@ impl Broker {
         };
         let Beginning { start: Start { next, gap }, snapshot } =
             beginning.resolve(place, &bounds, &self.shared).await?;
-        let seat = place.router.register(patterns);
+        let seat = place.router.register(patterns.clone());
+        let answers = subscribe.responder.then(|| self.shared.responders.register(&place.name, patterns));
+        if answers.is_some() {
+            self.shared.responders.told().await;
+        }
         let (arrived, after) = (next > bounds.end, bounds.seen(next));
         let waits = after > bounds.end;
         let started = Started { stream_id: self.shared.clock.random(), heartbeat_interval: interval };
@@ -174,6 +187,7 @@ impl Broker {
             arrived,
             told: arrived,
             closing: false,
+            _answers: answers,
             admission,
         })
     }

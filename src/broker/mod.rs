@@ -2,6 +2,7 @@
 //! protobuf, HTTP or files.
 
 mod beginning;
+pub mod call;
 mod filters;
 pub mod live;
 pub mod namespaces;
@@ -35,6 +36,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use call::{Call, Replied};
 pub use live::{Closing, Event, Heartbeat, LiveStream, Started, Subscribe};
 pub use namespaces::{Change, Versioned};
 pub use publish::{Publish, Published};
@@ -42,7 +44,7 @@ pub use publish_stream::{Answer, OpenPublishStream, PublishEvent, PublishStream,
 pub use subscription::{Described, PushAttempt, Pushing, Resend, SubscriptionChange};
 pub use topics::Purged;
 
-use self::{served::Served, subscription::Entries};
+use self::{call::responders::Responders, served::Served, subscription::Entries};
 pub use crate::engine::{Holder, TopicStats};
 use crate::{
     clock::Clock,
@@ -66,6 +68,8 @@ pub struct Config {
     pub response_bytes: usize,
     /// Memory for what is left of streams' snapshots, over all namespaces.
     pub snapshot_bytes: usize,
+    /// Calls that may wait for their replies, over all namespaces.
+    pub calls: usize,
     /// Where webhooks may go.
     pub targets: Targets,
 }
@@ -78,6 +82,7 @@ impl Default for Config {
             response_messages: 512,
             response_bytes: (20 << 10) - 512,
             snapshot_bytes: 64 << 20,
+            calls: 100_000,
             targets: Targets::default(),
         }
     }
@@ -93,6 +98,8 @@ pub struct Broker {
     // One permit a byte.
     pending: Arc<Semaphore>,
     pending_bytes: u32,
+    // One permit a call that waits.
+    calls: Arc<Semaphore>,
     // Wakes streams; the log's own thread is not one of the runtime's.
     runtime: Handle,
     namespaces: RwLock<HashMap<NamespaceName, Arc<Served>>>,
@@ -111,6 +118,10 @@ struct Shared {
     office: Option<Arc<dyn Office>>,
     clock: Arc<dyn Clock>,
     config: Config,
+    // Who answers calls.
+    responders: Arc<Responders>,
+    // Where replies to calls are awaited.
+    reply_topic: String,
     // When the last stream must have ended; set once, when the broker drains.
     deadline: OnceLock<Instant>,
     // Cancelled right after that, for whoever is not woken by a router.
@@ -138,9 +149,12 @@ impl Broker {
     ) -> Result<Arc<Broker>> {
         // A request takes all of it at most: permits are counted in 32 bits.
         let pending_bytes = u32::try_from(config.pending_bytes).unwrap_or(u32::MAX).max(1);
+        let calls = config.calls;
         let shared = Shared {
             engine: engine.clone(),
             office: engine.office(),
+            responders: Responders::new(engine.members()),
+            reply_topic: call::reply_topic(clock.random()),
             clock,
             steps: Semaphore::new(beginning::STEPS),
             topic_searches: Semaphore::new(beginning::TOPIC_SEARCHES),
@@ -159,6 +173,7 @@ impl Broker {
             shared: Arc::new(shared),
             pending: Arc::new(Semaphore::new(pending_bytes as usize)),
             pending_bytes,
+            calls: Arc::new(Semaphore::new(calls)),
             runtime: Handle::current(),
             namespaces: RwLock::default(),
             subscriptions: Entries::default(),
@@ -197,6 +212,8 @@ impl Broker {
             office.leave().await;
         }
         let ended = timeout_at(deadline, async {
+            // Their replies are still taken.
+            let _ = self.calls.acquire_many(self.shared.config.calls as u32).await;
             // Whatever is on its way to the log holds permits.
             let _ = self.pending.acquire_many(self.pending_bytes).await;
             self.shared.settled.store(true, Ordering::SeqCst);

@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Broker, served::Served};
+use super::{Broker, call, served::Served};
 use crate::{
     engine::{Appended, Batch, Outcome, Outcomes, Receipt},
     model::{Cursor, Durability, Error, Message, NamespaceName, Reason, Result, Sequence, Timestamp, limits},
@@ -44,20 +44,23 @@ pub struct Published {
 impl Broker {
     /// Publishes one message. It is encoded at once: the future keeps nothing of the request.
     pub fn publish<'a>(&'a self, publish: Publish<'_>) -> impl Future<Output = Result<Published>> + Send + use<'a> {
-        let group = self.group_of_one(publish);
-        async move {
-            let (mut group, added) = group?;
-            let outcome = match added {
-                Ok(()) => match self.append(&mut group).await {
-                    Ok(receipt) => receipt.await.and_then(|outcomes| outcomes.iter().next().unwrap_or_else(unanswered)),
-                    Err(error) => Err(error),
-                },
+        let single = self.single(publish);
+        async move { self.take(single).await }
+    }
+
+    /// Takes one message that is encoded.
+    pub(super) async fn take(&self, single: Result<Single>) -> Result<Published> {
+        let Single { mut group, added } = single?;
+        let outcome = match added {
+            Ok(()) => match self.append(&mut group).await {
+                Ok(receipt) => receipt.await.and_then(|outcomes| outcomes.iter().next().unwrap_or_else(unanswered)),
                 Err(error) => Err(error),
-            };
-            let result = group.published(outcome.clone());
-            group.count(&Outcomes::all(1, outcome));
-            result
-        }
+            },
+            Err(error) => Err(error),
+        };
+        let result = group.published(outcome.clone());
+        group.count(&Outcomes::all(1, outcome));
+        result
     }
 
     /// Publishes many: each with a result of its own, in order. What could not even be parsed comes in as an error and
@@ -101,13 +104,15 @@ impl Broker {
         }
     }
 
-    /// Encodes one message; and whether it was refused.
-    fn group_of_one(&self, publish: Publish<'_>) -> Result<(Group, Result<()>)> {
-        self.refuse_while_draining()?;
+    /// Encodes one message. A reply is taken as long as a call waits for it.
+    pub(super) fn single(&self, publish: Publish<'_>) -> Result<Single> {
+        if !call::is_reply(&publish.message.topic) {
+            self.refuse_while_draining()?;
+        }
         let namespace = publish.namespace.as_ref().unwrap_or(&self.default);
         let mut group = Group::new(self.served(namespace)?, false);
         let added = self.add(&mut group, 0, publish);
-        Ok((group, added))
+        Ok(Single { group, added })
     }
 
     /// Encodes the messages, those of one namespace together in their order; and the results of those that are refused.
@@ -157,6 +162,11 @@ impl Broker {
 
     /// Checks a message and encodes it into a batch. Nothing is added if it is refused.
     pub(super) fn encode(&self, served: &Served, batch: &mut Batch, publish: &mut Publish<'_>) -> Result<()> {
+        if call::is_reply(&publish.message.topic) {
+            call::check_reply(served, &self.shared.reply_topic, publish)?;
+            // Whoever waits for it asks again if it is lost.
+            publish.durability = publish.durability.or(Some(Durability::Memory));
+        }
         let durability = self.durability(served, publish.durability)?;
         publish.message.expire_time = match publish.ttl {
             Some(ttl) => Some(self.expire_time(ttl)?),
@@ -228,6 +238,12 @@ struct Group {
     served: Arc<Served>,
     batch: Batch,
     items: Vec<Item>,
+}
+
+/// One message that is encoded, or was refused.
+pub(super) struct Single {
+    group: Group,
+    added: Result<()>,
 }
 
 /// One of them.

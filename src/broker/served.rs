@@ -8,7 +8,7 @@ use std::sync::{
 use tokio::{runtime::Handle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, Versioned, filters::Filters, rate::Rate, router::Router, schedule::Schedule};
+use super::{Shared, Versioned, call::Replies, filters::Filters, rate::Rate, router::Router, schedule::Schedule};
 use crate::{
     engine::Log,
     model::{Cursor, Error, LogId, Namespace, NamespaceName, Reason, Result, Sequence},
@@ -33,6 +33,8 @@ pub struct Place {
     pub router: Arc<Router>,
     pub filters: Arc<Filters>,
     pub schedule: Schedule,
+    /// Who waits for replies to calls.
+    pub replies: Replies,
     pub metrics: Arc<NamespaceMetrics>,
     /// For what must go on by itself.
     pub runtime: Handle,
@@ -94,7 +96,7 @@ impl Place {
             return Err(Error::new(Reason::Internal, message));
         }
         let log_id = log.bounds().id;
-        let (schedule, streams, deleted) = Default::default();
+        let (schedule, replies, streams, deleted) = Default::default();
         let filters = Arc::new(Filters::new(metrics.clone()));
         Ok(Arc::new(Place {
             name,
@@ -103,6 +105,7 @@ impl Place {
             router,
             filters,
             schedule,
+            replies,
             metrics,
             runtime,
             streams,

@@ -38,9 +38,9 @@ pub enum Fate {
     Unknown,
 }
 
-/// Reasons after which a publish may still be found in the log: the broker failed, or ran out of time, while it was
-/// storing.
-const UNSURE: [&str; 4] = ["STORAGE_FAILED", "ENGINE_UNREACHABLE", "INTERNAL", "DEADLINE_EXCEEDED"];
+/// Reasons after which a publish may still be found in the log, or a call have been worked on: the broker failed, or ran out
+/// of time.
+const UNSURE: [&str; 5] = ["STORAGE_FAILED", "ENGINE_UNREACHABLE", "INTERNAL", "DEADLINE_EXCEEDED", "NO_REPLY"];
 
 impl Fault {
     /// No connection could be made.

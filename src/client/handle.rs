@@ -8,7 +8,10 @@ use std::{
 use tokio::time::{self, Instant};
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Backoff, Consume, Fault, Publisher, PublisherOptions, Subscribe, endpoint::endpoint};
+use super::{
+    Backoff, Call, Consume, Fault, PublishRequest, Publisher, PublisherOptions, Responder, Subscribe,
+    endpoint::endpoint,
+};
 use crate::clock::{Clock as _, SystemClock};
 
 /// How long [`Client::connect`] tries, unless told otherwise.
@@ -82,6 +85,38 @@ impl Client {
     /// happens before [`Subscribe::start`].
     pub fn subscribe<P: Into<String>>(&self, patterns: impl IntoIterator<Item = P>) -> Subscribe {
         Subscribe::new(self.clone(), patterns.into_iter().map(Into::into).collect())
+    }
+
+    /// Asks, and waits for what is answered. Nothing happens before it is awaited.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tilde::client::Client) -> Result<(), tilde::client::Fault> {
+    /// use tilde::client::PublishRequest;
+    ///
+    /// let replies = client.call(PublishRequest::text("prices/eu", "7")).await?;
+    /// println!("{} bytes", replies.messages[0].bytes().len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn call(&self, request: PublishRequest) -> Call {
+        Call::new(self.clone(), request)
+    }
+
+    /// Answers calls on all topics that match one of the patterns, from when it is polled for the first time. Must be called
+    /// within a Tokio runtime.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tilde::client::Client) -> Result<(), tilde::client::Fault> {
+    /// let mut questions = client.respond(["prices/~"]);
+    /// while let Some(question) = questions.next().await {
+    ///     let question = question?;
+    ///     question.reply_text("12.50 EUR").await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn respond<P: Into<String>>(&self, patterns: impl IntoIterator<Item = P>) -> Responder {
+        Responder::new(self, patterns.into_iter().map(Into::into).collect())
     }
 
     /// Works off a durable subscription, which must be there. Nothing happens before [`Consume::start`].

@@ -1,5 +1,5 @@
 //! The Rust client. It connects and comes back by itself, publishes over one stream with many messages in flight, safely
-//! across broken connections, follows topics from a position on, and works off subscriptions. Never imports the broker's
+//! across broken connections, follows topics from a position on, works off subscriptions, and asks and answers. Never imports the broker's
 //! own code.
 //!
 //! ```no_run
@@ -31,20 +31,24 @@
 
 pub mod backoff;
 mod broken;
+pub mod call;
 pub mod consumer;
 pub mod endpoint;
 pub mod fault;
 pub mod handle;
 pub mod message;
 pub mod publisher;
+pub mod responder;
 pub mod subscriber;
 
 pub use backoff::Backoff;
+pub use call::{Call, Replies};
 pub use consumer::{Consume, Consumer, Delivery, Settling};
 pub use endpoint::{ANSWER_BYTES, DEFAULT_URL, connect, full_url, within};
 pub use fault::{Fate, Fault};
 pub use handle::{Client, Options};
 pub use publisher::{Pending, Published, Publisher, PublisherOptions};
+pub use responder::{Question, Responder};
 pub use subscriber::{Event, Start, Subscribe, Subscriber};
 
 pub use crate::pb::v1::{Durability, Gap, LagPolicy, Message, PublishRequest};

@@ -12,6 +12,7 @@ pub mod jetstream;
 pub mod log;
 pub mod look_back;
 pub mod marks;
+pub mod members;
 pub mod memory;
 pub mod office;
 pub mod page;
@@ -29,6 +30,7 @@ pub use batch::{Appended, Batch, Outcome, OutcomeRun, Outcomes, Receipt};
 pub use block::Block;
 pub use filter::Filter;
 pub use look_back::{LookBack, Wanted};
+pub use members::Members;
 pub use office::{Holder, Office};
 pub use page::{Guide, Page, Query};
 pub use producers::{Numbered, Session};
@@ -68,6 +70,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// What only one of the brokers that share the engine may do; None if there is only one.
     fn office(&self) -> Option<Arc<dyn Office>> {
+        None
+    }
+
+    /// The other brokers that share the engine; None if there can be none.
+    fn members(&self) -> Option<Arc<dyn Members>> {
         None
     }
 

@@ -26,6 +26,8 @@ pub enum Code {
     Exhausted,
     /// Try again after a while.
     Unavailable,
+    /// Find out what became of it, or ask again.
+    TooLate,
     /// Tell the operator: the broker is at fault.
     Internal,
 }
@@ -86,16 +88,20 @@ reasons! {
     PushNotConfigured = "PUSH_NOT_CONFIGURED", Precondition, "The subscription pushes nowhere.";
     LeaseExpired = "LEASE_EXPIRED", Precondition, "The delivery's deadline has passed, or its lease was taken back.";
     AlreadySettled = "ALREADY_SETTLED", Precondition, "The delivery was settled before, in another way.";
+    CallEnded = "CALL_ENDED", Precondition, "Nobody waits for this reply: the call has its replies, or its time is over.";
     PositionExpired = "POSITION_EXPIRED", OutOfRange, "The position is no longer kept.";
     NumberAhead = "NUMBER_AHEAD", OutOfRange, "The producer's number is beyond its next one.";
     RateLimited = "RATE_LIMITED", Exhausted, "More in a second than the namespace allows.";
     QuotaExceeded = "QUOTA_EXCEEDED", Exhausted, "More than the namespace allows.";
     TooManyStreams = "TOO_MANY_STREAMS", Exhausted, "More streams than are allowed.";
+    TooManyCalls = "TOO_MANY_CALLS", Exhausted, "More calls wait for a reply than the broker holds.";
     StorageFull = "STORAGE_FULL", Exhausted, "There is no room on the broker's disk.";
     SlowConsumer = "SLOW_CONSUMER", Exhausted, "Cut for lag, as the stream asked for.";
     Draining = "DRAINING", Unavailable, "The broker is stopping.";
     RequestTooSlow = "REQUEST_TOO_SLOW", Unavailable, "The request began, and did not arrive in full in time.";
     EngineUnreachable = "ENGINE_UNREACHABLE", Unavailable, "The engine can take nothing just now.";
+    NoResponders = "NO_RESPONDERS", Unavailable, "Nobody is there who answers calls on this topic.";
+    NoReply = "NO_REPLY", TooLate, "Nobody answered the call in time.";
     StorageFailed = "STORAGE_FAILED", Unavailable, "The broker's disk failed; it takes nothing more.";
     StorageCorrupt = "STORAGE_CORRUPT", Internal, "Stored bytes are not what was written.";
     Internal = "INTERNAL", Internal, "A fault of the broker.";

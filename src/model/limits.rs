@@ -84,5 +84,11 @@ pub const PUSH_HEADER_BYTES: usize = 4 << 10;
 pub const PUSH_ATTEMPTS: usize = 100;
 /// Bytes of an answer that are remembered with a push.
 pub const PUSH_RESPONSE_BYTES: usize = 256;
+/// Replies that one call may ask for, and their bytes together (one reply alone may have more).
+pub const CALL_REPLIES: u32 = 100;
+/// See [`CALL_REPLIES`].
+pub const CALL_REPLY_BYTES: usize = 1 << 20;
+/// The longest time that a call waits for its replies.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Labels of one subscription.
 pub const LABELS: usize = 64;

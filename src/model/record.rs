@@ -23,6 +23,7 @@ const ATTRIBUTE: u64 = 6;
 const ORDERING_KEY: u64 = 7;
 const MESSAGE_ID: u64 = 8;
 const CONTENT_TYPE: u64 = 9;
+const CORRELATION_ID: u64 = 11;
 const EXPIRE_TIME: u64 = 12;
 const DELIVER_TIME: u64 = 13;
 
@@ -122,6 +123,11 @@ impl<'a> Record<'a> {
     /// The publisher's own id; empty if it gave none.
     pub fn message_id(&self) -> &'a [u8] {
         self.field(MESSAGE_ID).unwrap_or_default()
+    }
+
+    /// What it answers, or is to be answered with; empty if there is nothing.
+    pub fn correlation_id(&self) -> &'a [u8] {
+        self.field(CORRELATION_ID).unwrap_or_default()
     }
 
     /// The payload's bytes, whichever kind it is; empty if there is none.

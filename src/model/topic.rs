@@ -22,10 +22,11 @@ impl<'a> Topic<'a> {
         Ok(Topic(name))
     }
 
-    /// Checks a name to which a client wants to publish: as [`Topic::parse`], and not one of the broker's own.
+    /// Checks a name to which a client wants to publish: as [`Topic::parse`], and not one of the broker's own, but for those
+    /// where the replies to calls are awaited.
     pub fn parse_writable(name: impl Into<Cow<'a, str>>) -> Result<Self> {
         let topic = Topic::parse(name)?;
-        if topic.is_reserved() {
+        if topic.is_reserved() && !is_reply(topic.as_str()) {
             let message = "topics that begin with `$` are written by the broker alone: choose another first character";
             return Err(Error::new(Reason::TopicInvalid, message).field("topic"));
         }
@@ -41,6 +42,15 @@ impl<'a> Topic<'a> {
     pub fn is_reserved(&self) -> bool {
         is_reserved(&self.0)
     }
+}
+
+/// Where the replies to calls are awaited: a topic for each broker begins so, and ends in 16 hexadecimal digits.
+pub const REPLIES: &str = "$reply/";
+
+/// Whether a topic is one where replies are awaited.
+pub fn is_reply(topic: &str) -> bool {
+    let number = topic.strip_prefix(REPLIES);
+    number.is_some_and(|number| number.len() == 16 && number.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
 /// Whether a topic's name is one of the broker's own.
@@ -84,6 +94,9 @@ mod tests {
         for bad in ["", "a~", "~", "a\nb", "a\u{7f}", "\u{85}", &"x".repeat(1025)] {
             assert_eq!(Topic::parse(bad).unwrap_err().reason(), Reason::TopicInvalid, "{bad:?}");
         }
-        assert!(Topic::parse_writable("$dead/x").is_err());
+        for own in ["$dead/x", "$reply/", "$reply/0", "$reply/000000000000000g", "$reply/0123456789abcdef0"] {
+            assert!(Topic::parse_writable(own).is_err(), "{own}");
+        }
+        assert!(Topic::parse_writable("$reply/0123456789abcdef").is_ok());
     }
 }

@@ -20,6 +20,7 @@ use super::{
         ConsumeService, NamespacesService, OperationsService, PublishService, PublishStreamService, SubscribeService,
         SubscriptionsService, TopicsService, TransferService, transfer::PIECE_BYTES,
     },
+    meeting::meet,
     readiness::Readiness,
     webhook::Webhooks,
 };
@@ -135,8 +136,28 @@ impl Calls {
                 let subscribe = self.subscribe.clone();
                 Box::pin(async move { Ok(subscribe.call(request).await) })
             }
+            None if method == "Call" => self.answer_call(request),
             None => self.publish.clone().call(request),
         }
+    }
+}
+
+impl Calls {
+    /// Answers a `Call` here, unless it is to meet others.
+    fn answer_call<B>(&self, request: Request<B>) -> Answer
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError> + Send,
+    {
+        let mut publish = self.publish.clone();
+        let is_elsewhere = |forward: &&Forward| forward.is_elsewhere() && !Forward::has_sent(request.headers());
+        let Some(forward) = self.forward.as_ref().filter(is_elsewhere).cloned() else { return publish.call(request) };
+        Box::pin(async move {
+            match meet(&forward, request.map(Body::new)).await {
+                Ok(answered) => Ok(answered),
+                Err(request) => publish.call(request).await,
+            }
+        })
     }
 }
 

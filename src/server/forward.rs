@@ -59,6 +59,16 @@ impl Forward {
         is_work(service, method) && !matches!(*self.worker.borrow(), Holder::Me(_))
     }
 
+    /// Whether another broker works off the subscriptions, as far as is known.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(*self.worker.borrow(), Holder::Other(_))
+    }
+
+    /// Whether a call was sent on already.
+    pub fn has_sent(headers: &HeaderMap) -> bool {
+        headers.contains_key(FORWARDED)
+    }
+
     /// Sends a call on.
     pub fn call<B>(&self, request: Request<B>) -> Answer
     where

@@ -18,6 +18,7 @@ mod greeting;
 mod http1;
 mod json;
 mod local;
+mod meeting;
 mod process;
 mod readiness;
 

@@ -32,6 +32,7 @@ pub fn code(code: model::Code) -> Code {
         model::Code::OutOfRange => Code::OutOfRange,
         model::Code::Exhausted => Code::ResourceExhausted,
         model::Code::Unavailable => Code::Unavailable,
+        model::Code::TooLate => Code::DeadlineExceeded,
         model::Code::Internal => Code::Internal,
     }
 }

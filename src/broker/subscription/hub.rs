@@ -16,7 +16,7 @@ use bytes::Bytes;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    super::{Shared, filters, router::Registration, served::Place},
+    super::{Shared, call::responders, filters, router::Registration, served::Place},
     backlog::Backlog,
     ledger::{Ledger, Moment, Rules},
     locked::Lock,
@@ -94,6 +94,8 @@ pub(super) struct Inner {
     pub closed_until: Option<Instant>,
     /// What it needs of the live edge, as long as it has consumers.
     pub edge: Option<Edge>,
+    /// Calls on its topics are answered, as long as it has consumers who say so.
+    pub answers: Option<responders::Registration>,
     pub pause: Pause,
     /// When it is to be looked whether it goes on by itself.
     pub resumes: Option<Instant>,
@@ -144,6 +146,8 @@ pub(super) struct Consumer {
     pub gap: Option<Gap>,
     /// It takes nothing more.
     pub is_detached: bool,
+    /// It answers calls.
+    pub is_responder: bool,
 }
 
 impl Hub {
@@ -188,6 +192,7 @@ impl Hub {
             line: VecDeque::new(),
             closed_until: None,
             edge: None,
+            answers: None,
             pause,
             resumes: resumes(pause, wall, now),
             backlog: None,
@@ -238,6 +243,7 @@ impl Hub {
             if inner.edge.take().is_some() {
                 self.register(&mut inner);
             }
+            self.answer(&mut inner);
         }
         inner.wake_all();
     }
@@ -363,6 +369,12 @@ impl Hub {
         let seat = self.place.router.register(inner.patterns.clone());
         let filter = inner.specification.filter().map(|filter| self.place.filters.register(filter));
         inner.edge = Some(Edge { seat, filter });
+    }
+
+    /// Says on which topics its consumers answer calls, if any of them does.
+    pub(super) fn answer(&self, inner: &mut Inner) {
+        let answers = inner.consumers.values().any(|consumer| consumer.is_responder && !consumer.is_detached);
+        inner.answers = answers.then(|| self.shared.responders.register(&self.place.name, inner.patterns.clone()));
     }
 
     /// The ledger has changed, and must be kept. Answers the change's number.

@@ -135,6 +135,7 @@ mod tests {
             auto: false,
             confirm: false,
             heartbeat_interval: Duration::from_secs(15),
+            responder: false,
         };
         let mut session = std::pin::pin!(broker.consume(&home, &name, attach).await.unwrap());
         let count = Arc::new(Count::default());

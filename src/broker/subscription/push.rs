@@ -119,6 +119,7 @@ impl Broker {
             auto: false,
             confirm: false,
             heartbeat_interval: limits::HEARTBEAT_MAX,
+            responder: false,
         };
         Session::begin(hub, admission, attach).await
     }

@@ -40,6 +40,8 @@ pub struct Attach {
     pub confirm: bool,
     /// How long the stream may be silent.
     pub heartbeat_interval: Duration,
+    /// It answers calls on the subscription's topics.
+    pub responder: bool,
 }
 
 /// What a consumer is told.
@@ -109,12 +111,12 @@ impl Session {
             }
             let window = Window::new(attach.flow);
             let flow = window.bounds();
-            let consumer = hub.join(&mut inner, name, window);
+            let consumer = hub.join(&mut inner, name, window, attach.responder);
             (consumer, flow, inner.specification.ack_deadline, inner.ledger.open() as u64)
         };
         let interval = attach.heartbeat_interval;
         let attached = Attached { stream_id, flow, ack_deadline, backlog: backlog + open };
-        Ok(Session {
+        let session = Session {
             hub,
             admission,
             consumer,
@@ -126,7 +128,11 @@ impl Session {
             pulse: Pulse::new(interval, shared.clock.jitter(interval)),
             closing: false,
             detached: false,
-        })
+        };
+        if attach.responder {
+            shared.responders.told().await;
+        }
+        Ok(session)
     }
 
     /// May have this much at the same time from now on.
@@ -156,6 +162,9 @@ impl Session {
         let mut inner = self.hub.lock();
         if let Some(consumer) = inner.consumers.get_mut(&self.consumer) {
             consumer.is_detached = true;
+        }
+        if inner.answers.is_some() {
+            self.hub.answer(&mut inner);
         }
         // Another one may be the first now.
         inner.wake_all();
@@ -279,13 +288,16 @@ impl Drop for Session {
 
 impl Hub {
     /// A consumer comes.
-    pub(super) fn join(self: &Arc<Self>, inner: &mut Inner, name: Arc<str>, window: Window) -> u32 {
+    pub(super) fn join(self: &Arc<Self>, inner: &mut Inner, name: Arc<str>, window: Window, is_responder: bool) -> u32 {
         inner.last_consumer += 1;
-        let consumer = Consumer { name, window, waker: None, gap: None, is_detached: false };
+        let consumer = Consumer { name, window, waker: None, gap: None, is_detached: false, is_responder };
         inner.consumers.insert(inner.last_consumer, consumer);
         inner.used = Instant::now();
         if inner.edge.is_none() {
             self.register(inner);
+        }
+        if is_responder {
+            self.answer(inner);
         }
         inner.last_consumer
     }
@@ -310,6 +322,9 @@ impl Hub {
         inner.consumers.remove(&consumer);
         inner.line.retain(|waiting| *waiting != consumer);
         inner.used = now;
+        if inner.answers.is_some() {
+            self.answer(inner);
+        }
         if inner.consumers.is_empty() {
             // Nobody is left to hand it to.
             inner.forget_found();

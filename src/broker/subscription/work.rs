@@ -131,7 +131,7 @@ impl Puller {
     fn begin(hub: Arc<Hub>, pull: &Pull, window: Window) -> Self {
         let consumer = {
             let mut inner = hub.lock();
-            let consumer = hub.join(&mut inner, PULLER.into(), window);
+            let consumer = hub.join(&mut inner, PULLER.into(), window, false);
             if pull.early {
                 inner.begin_early(consumer);
             }

@@ -142,6 +142,12 @@ impl Subscribe {
         self
     }
 
+    /// Answers calls on these topics: callers know that somebody is there.
+    pub(super) fn responder(mut self) -> Self {
+        self.request.responder = true;
+        self
+    }
+
     /// Whose world; the client's if nobody says otherwise.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.request.namespace = namespace.into();

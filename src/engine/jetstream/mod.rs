@@ -13,6 +13,7 @@ mod finder;
 mod follower;
 mod known;
 mod log;
+mod members;
 mod office;
 mod state;
 mod stream;
@@ -47,11 +48,12 @@ pub use self::connection::told;
 use self::{
     entry::Entry,
     log::{JetStreamLog, Shared},
+    members::Membership,
     office::Candidacy,
     state::KvState,
     stream::Stream,
 };
-use super::{BoxFuture, Engine, Log, LogSettings, Office, State, marks, refusal, tail::TailBudget};
+use super::{BoxFuture, Engine, Log, LogSettings, Members, Office, State, marks, refusal, tail::TailBudget};
 use crate::{
     clock::Clock,
     model::{Durability, Error, LogId, NamespaceName, Reason, Result},
@@ -105,6 +107,7 @@ pub struct JetStreamEngine {
     config: Config,
     shared: Shared,
     office: Arc<Candidacy>,
+    members: Arc<Membership>,
     reach: Arc<watch::Sender<bool>>,
     // One at a time is opened, made, or removed.
     opening: AsyncMutex<()>,
@@ -165,9 +168,10 @@ impl JetStreamEngine {
         let names: Vec<String> = context.stream_names().try_collect().await.map_err(unreachable)?;
         let found = names.iter().filter_map(|name| subject::namespace(name)).collect();
         let office = Candidacy::open(&context, &config, &shared, reach.clone()).await?;
+        let members = Membership::open(&context, &config, &shared).await?;
         guard.disarm();
         let (opening, logs) = Default::default();
-        Ok(JetStreamEngine { client, context, config, shared, office, reach, opening, logs, found })
+        Ok(JetStreamEngine { client, context, config, shared, office, members, reach, opening, logs, found })
     }
 
     fn lock_logs(&self) -> MutexGuard<'_, HashMap<NamespaceName, Arc<JetStreamLog>>> {
@@ -341,6 +345,10 @@ impl Engine for JetStreamEngine {
 
     fn office(&self) -> Option<Arc<dyn Office>> {
         Some(self.office.clone())
+    }
+
+    fn members(&self) -> Option<Arc<dyn Members>> {
+        Some(self.members.clone())
     }
 
     fn reach(&self) -> Option<watch::Receiver<bool>> {

@@ -186,6 +186,7 @@ fn parse_attach(said: pb::Attach) -> Result<Attach> {
         auto: settlements::is_auto(said.ack_mode, "attach.ack_mode")?,
         confirm: said.confirm,
         heartbeat_interval: convert::heartbeat_interval(said.heartbeat_interval)?,
+        responder: said.responder,
     })
 }
 

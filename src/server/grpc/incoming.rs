@@ -6,11 +6,12 @@
 use std::str;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use prost::Message as _;
 
-use super::convert;
+use super::{convert, wait};
 use crate::{
-    broker::Publish,
+    broker::{Call, Publish},
     model::{Error, Message, NamespaceName, Payload, Reason, Result, Sequence, Topic, wire},
     pb::v1 as pb,
 };
@@ -65,6 +66,43 @@ pub fn publish(mut bytes: &[u8]) -> Result<Publish<'_>> {
         expected_last_sequence,
         durability: convert::parse_durability(durability, "durability")?,
     })
+}
+
+/// Reads a `CallRequest`; `headers` say how long its caller waits.
+pub fn call<'a>(mut bytes: &'a [u8], headers: &HeaderMap) -> Result<Call<'a>> {
+    let (mut request, mut max_replies, mut collapse_key, mut timeout) = (&[][..], 0, "", None);
+    while !bytes.is_empty() {
+        let field = wire::take_field(&mut bytes).ok_or_else(|| undecodable("it ends too early"))?;
+        match field.number {
+            1 => request = content(&field, "request")?,
+            2 => max_replies = number(&field, "max_replies")? as u32,
+            3 => collapse_key = text(&field, "collapse_key")?,
+            4 => {
+                let duration = prost_types::Duration::decode(content(&field, "timeout")?);
+                timeout = Some(duration.map_err(|error| undecodable(&format!("timeout: {error}")))?);
+            }
+            _ => {}
+        }
+    }
+    let call = Call {
+        publish: publish(request).map_err(|error| error.within("request"))?,
+        max_replies: max_replies.max(1),
+        collapse_key: collapse_key.to_owned(),
+        timeout: wait::timeout(timeout, headers)?,
+    };
+    call.check_bounds()?;
+    Ok(call)
+}
+
+/// The `collapse_key` of a `CallRequest`; empty if there is none, or if it cannot be read.
+pub fn collapse_key(mut bytes: &[u8]) -> &[u8] {
+    let mut key = &[][..];
+    while let Some(field) = wire::take_field(&mut bytes) {
+        if field.number == 3 {
+            key = field.bytes;
+        }
+    }
+    key
 }
 
 /// Reads a `BatchPublishRequest`: whether it is atomic, and the bytes of its requests.

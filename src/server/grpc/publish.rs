@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -10,8 +11,8 @@ use super::{
     work,
 };
 use crate::{
-    broker::{Broker, Published},
-    model::{self, Result},
+    broker::{Broker, Published, Replied},
+    model::{self, Records, Result},
     pb::{server::broker_server, v1 as pb},
 };
 
@@ -37,6 +38,17 @@ impl broker_server::Broker for PublishService {
         drop(request);
         let results = publishing.await?;
         Ok(Response::new(pb::BatchPublishResponse { results: results.iter().map(result).collect() }))
+    }
+
+    async fn call(&self, request: Request<Raw>) -> Result<Response<pb::CallResponse>, Status> {
+        let headers = request.metadata().clone().into_headers();
+        let Raw(request) = request.into_inner();
+        let calling = self.0.call(incoming::call(&request, &headers)?);
+        drop(request);
+        let Replied { records, collapsed } = calling.await?;
+        let replies = records.iter().flat_map(|records| Records::new(records)).map_while(Result::ok);
+        let replies = replies.filter_map(|record| pb::Message::decode(record.message()).ok()).collect();
+        Ok(Response::new(pb::CallResponse { replies, collapsed }))
     }
 
     async fn pull(&self, request: Request<pb::PullRequest>) -> Result<Response<pb::PullResponse>, Status> {

@@ -79,6 +79,7 @@ fn parse(request: pb::SubscribeRequest) -> Result<Subscribe> {
         stop_at_end: request.stop_at_end,
         lag_policy: lag_policy(request.lag_policy)?,
         strict: request.strict,
+        responder: request.responder,
     })
 }
 

@@ -17,6 +17,16 @@ pub fn parse(asked: Option<prost_types::Duration>, headers: &HeaderMap) -> Resul
     Ok(asked.unwrap_or_default().min(most))
 }
 
+/// How long a call waits for what is to come: as long as it asks, and less than its caller waits himself.
+pub fn timeout(asked: Option<prost_types::Duration>, headers: &HeaderMap) -> Result<Duration> {
+    let asked = asked.map(|wait| convert::parse_duration(wait, "timeout")).transpose()?;
+    let left = patience(headers).map(|left| left.mul_f64(0.9));
+    Ok(match (asked, left) {
+        (Some(asked), Some(left)) => asked.min(left),
+        (asked, left) => asked.or(left).unwrap_or(LONGEST),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;

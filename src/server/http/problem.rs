@@ -24,6 +24,7 @@ pub fn http_status(reason: Reason) -> StatusCode {
         (_, model::Code::OutOfRange) => StatusCode::GONE,
         (_, model::Code::Exhausted) => StatusCode::TOO_MANY_REQUESTS,
         (_, model::Code::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+        (_, model::Code::TooLate) => StatusCode::GATEWAY_TIMEOUT,
         (_, model::Code::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

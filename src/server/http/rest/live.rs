@@ -91,6 +91,7 @@ pub fn everything() -> Result<Subscribe> {
         stop_at_end: false,
         lag_policy: LagPolicy::CatchUp,
         strict: false,
+        responder: false,
     })
 }
 
@@ -114,6 +115,7 @@ pub fn parse(defaults: Subscribe, query: &mut Query<'_>, headers: &HeaderMap, no
         stop_at_end: if query.has("stop_at_end") { query.take_flag("stop_at_end")? } else { defaults.stop_at_end },
         lag_policy: query.take_as("lag_policy", "catch_up, skip or disconnect", policy)?.unwrap_or(defaults.lag_policy),
         strict: query.take_flag("strict")?,
+        responder: false,
         patterns: defaults.patterns,
         filter: defaults.filter,
     })

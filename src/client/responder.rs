@@ -1,0 +1,92 @@
+//! Answering calls: requests come over a live stream, replies leave over a publisher. Nothing is kept: a request that comes
+//! while there is no connection is answered by somebody else, or by nobody. Whoever must not miss any works off a
+//! subscription, and publishes to `reply_to` himself.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{Client, Event, Fault, Message, PublishRequest, Published, Publisher, Subscriber};
+
+/// Questions, as they come. It comes back by itself when the connection breaks, and goes on where it broke. Dropping it
+/// ends it.
+#[derive(Debug)]
+pub struct Responder {
+    subscriber: Subscriber,
+    publisher: Publisher,
+    waiting: VecDeque<Message>,
+}
+
+/// What somebody asks, and waits for.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The request as it was published.
+    pub message: Message,
+    publisher: Publisher,
+}
+
+impl Responder {
+    pub(super) fn new(client: &Client, patterns: Vec<String>) -> Self {
+        Responder {
+            subscriber: client.subscribe(patterns).responder().start(),
+            publisher: client.publisher(),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// The next question; none after the end, which comes with a fault before it that waiting does not mend. What was
+    /// published to the topics by others who await no reply is passed over. May be dropped while it waits.
+    pub async fn next(&mut self) -> Option<Result<Question, Fault>> {
+        loop {
+            if let Some(message) = self.waiting.pop_front() {
+                return Some(Ok(Question { message, publisher: self.publisher.clone() }));
+            }
+            match self.subscriber.next().await? {
+                Ok(event) => self.take(event),
+                Err(fault) => return Some(Err(fault)),
+            }
+        }
+    }
+
+    /// Ends when the broker knows that somebody answers here.
+    pub async fn ready(&mut self) -> Result<(), Fault> {
+        loop {
+            let event = self.subscriber.next().await.unwrap_or_else(|| Err(Fault::late()))?;
+            let is_ready = !matches!(event, Event::Disconnected(_));
+            self.take(event);
+            if is_ready {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        // What is lost while there is no connection its callers know.
+        if let Event::Messages { messages, .. } = event {
+            self.waiting.extend(messages.into_iter().filter(|message| !message.reply_to.is_empty()));
+        }
+    }
+}
+
+impl Question {
+    /// Answers. `reply` is published where the caller awaits it, whatever topic it names. A fault with the reason
+    /// CALL_ENDED: nobody waits any more.
+    pub async fn reply(&self, reply: PublishRequest) -> Result<Published, Fault> {
+        let reply = PublishRequest {
+            topic: self.message.reply_to.clone(),
+            correlation_id: self.message.correlation_id.clone(),
+            ..reply
+        };
+        self.publisher.publish(reply).await
+    }
+
+    /// Answers with text.
+    pub async fn reply_text(&self, text: impl Into<String>) -> Result<Published, Fault> {
+        self.reply(PublishRequest::text("", text)).await
+    }
+
+    /// Answers with bytes.
+    pub async fn reply_data(&self, data: impl Into<Bytes>) -> Result<Published, Fault> {
+        self.reply(PublishRequest::data("", data)).await
+    }
+}
