@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tilde::apps::{
-    bench, config, consume, failure,
+    bench, call, config, consume, failure,
     flags::{self, Flags},
-    inbox, log, namespace, publish, serve, subscribe, subscription, topics,
+    inbox, log, namespace, publish, respond, serve, subscribe, subscription, topics,
     transfer::{export, import},
 };
 
@@ -27,6 +27,8 @@ enum Command {
     Serve(serve::Args),
     Publish(publish::Args),
     Subscribe(subscribe::Args),
+    Call(call::Args),
+    Respond(respond::Args),
     Consume(consume::Args),
     Inbox(inbox::Args),
     Subscription(subscription::Args),
@@ -46,10 +48,11 @@ Three terminals:
   tilde publish orders/eu '{\"id\":7}'
 
 Exit codes:
-  0  done; of `serve`, `subscribe`, `consume`, `publish --lines`: or stopped by a signal, with all in order
+  0  done; of `serve`, `subscribe`, `respond`, `consume`, `publish --lines`: or stopped by a signal, with all in order
   1  failed, or refused by the broker; of `serve` and `config` also: a setting is wrong
   2  the command line is wrong or incomplete, and nothing was tried
-  3  of `consume --count`: as many were settled as were asked for, and some of them as failed";
+  3  of `consume --count`: as many were settled as were asked for, and some of them as failed;
+     of `call`: there is a reply, and it says that the one who answered failed";
 
 fn main() -> ExitCode {
     let mut command = flags::signed(Cli::command());
@@ -59,6 +62,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Publish(args) => publish::run(args),
         Command::Subscribe(args) => subscribe::run(args),
+        Command::Call(args) => call::run(args),
+        Command::Respond(args) => respond::run(args),
         Command::Consume(args) => consume::run(args),
         Command::Inbox(args) => inbox::run(args),
         Command::Subscription(args) => subscription::run(args),

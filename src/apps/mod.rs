@@ -7,6 +7,9 @@ pub mod serve;
 pub mod publish;
 pub mod subscribe;
 
+pub mod call;
+pub mod respond;
+
 pub mod consume;
 pub mod inbox;
 pub mod subscription;
@@ -33,6 +36,8 @@ pub mod message;
 pub mod number;
 pub mod output;
 pub mod pattern;
+pub mod payload;
+pub mod program;
 pub mod progress;
 pub mod remote;
 pub mod start;

@@ -224,6 +224,7 @@ fn the_table_of_errors_is_whole() {
         Code::OutOfRange => "OUT_OF_RANGE",
         Code::Exhausted => "RESOURCE_EXHAUSTED",
         Code::Unavailable => "UNAVAILABLE",
+        Code::TooLate => "DEADLINE_EXCEEDED",
         Code::Internal => "INTERNAL",
     };
     let text = readme();

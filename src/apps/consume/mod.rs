@@ -1,23 +1,18 @@
 //! `tilde consume`: works off a durable subscription with a command a message, or prints it.
 //!
-//! `worker` is the loop that ties the rest together; `program` runs the command in its `environment`. The stream, and what
-//! is held and said on it, is the client's.
+//! `worker` is the loop that does it. The stream, and what is held and said on it, is the client's.
 
-mod environment;
-mod program;
 mod worker;
 
 use std::{ffi::OsString, time::Duration};
 
-use self::{
-    program::Program,
-    worker::{Work, Worker},
-};
+use self::worker::{Work, Worker};
 use super::{
     failure::Failure,
     interrupt::Interrupt,
     message::Form,
     number, output,
+    program::Program,
     remote::{self, Remote, Tenant},
 };
 use crate::{
@@ -80,6 +75,7 @@ Examples:
 
 In the command's environment (empty if the message has none):
   TILDE_TOPIC  TILDE_SEQUENCE  TILDE_ATTEMPT  TILDE_MESSAGE_ID  TILDE_ORDERING_KEY  TILDE_CONTENT_TYPE
+  TILDE_REPLY_TO  TILDE_CORRELATION_ID
   TILDE_ATTRIBUTE_<NAME>, a variable an attribute: `ce-type` is TILDE_ATTRIBUTE_CE_TYPE
 
 Ctrl-C or SIGTERM: takes nothing more, waits for the commands that run, and settles them. A second time: \

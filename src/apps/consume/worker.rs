@@ -14,7 +14,6 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::program::{Outcome, Program};
 use crate::{
     apps::{
         delivery::With,
@@ -23,6 +22,7 @@ use crate::{
         interrupt::Interrupt,
         message::{Form, on_its_line},
         output,
+        program::{Outcome, Program},
         remote::Remote,
     },
     client::{Consume, Consumer, Delivery, Fate, Fault, Settling},
@@ -179,10 +179,10 @@ impl Worker {
         let (sequence, attempt) = (message.sequence, delivery.attempt);
         // For a person, afterwards.
         delivery.message.topic.clone_from(&message.topic);
-        let whole = v1::Delivery { message: Some(message), attempt, ..v1::Delivery::default() };
         match &mut self.work {
             Work::Print(form, out) => {
                 self.printed.push(delivery);
+                let whole = v1::Delivery { message: Some(message), attempt, ..v1::Delivery::default() };
                 if let Err(error) = With::Nothing.write(out, *form, &whole) {
                     self.unprinted(error);
                 }
@@ -190,7 +190,7 @@ impl Worker {
             Work::Run(program, _) => {
                 let program = program.clone();
                 self.held.insert(sequence, delivery);
-                self.running.spawn(async move { Finished { sequence, outcome: program.run(whole).await } });
+                self.running.spawn(async move { Finished { sequence, outcome: program.run(message, attempt).await } });
             }
         }
     }

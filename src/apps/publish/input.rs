@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::PAYLOAD_BYTES;
+use crate::apps::payload;
 
 /// What is taken from standard input at a time.
 const BATCH_MESSAGES: usize = 1_000;
@@ -102,7 +102,7 @@ fn split(mut input: impl Read, send: &mpsc::Sender<Result<Vec<Vec<u8>>, String>>
         if !lines.is_empty() && send.blocking_send(Ok(lines)).is_err() {
             return;
         }
-        if begun.len() > PAYLOAD_BYTES {
+        if begun.len() > payload::BYTES {
             break Err(format!("line {number} is longer than fits into a message; it was not published"));
         }
     };

@@ -157,7 +157,7 @@ impl Work {
 
     async fn send(&mut self, lines: Vec<Vec<u8>>, missing: &mut Option<Missing>) {
         for line in lines {
-            let request = PublishRequest { payload: Some(payload(line)), ..self.template.clone() };
+            let request = PublishRequest { payload: Some(payload::of(line)), ..self.template.clone() };
             let sent = self.publisher.send(request).await;
             self.tally.sent += 1;
             match sent {

@@ -5,14 +5,8 @@ mod lines;
 mod retry;
 mod scheduled;
 
-use std::{
-    fs::File,
-    io::{self, IsTerminal, Read},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -21,12 +15,13 @@ use super::{
     failure::Failure,
     number,
     output::{self, Format},
+    payload,
     remote::{self, Remote, Tenant},
 };
 use crate::{
     client::{self, Channel, Fate, Fault},
     clock::{Clock as _, SystemClock},
-    pb::v1::{PublishRequest, PublishResponse, broker_client::BrokerClient, publish_request::Payload},
+    pb::v1::{PublishRequest, PublishResponse, broker_client::BrokerClient},
     units::Span,
 };
 use retry::Retry;
@@ -56,7 +51,7 @@ pub struct Args {
     lines: bool,
 
     /// An attribute; may be given up to 64 times
-    #[arg(short = 'a', long = "attribute", value_name = "KEY=VALUE", value_parser = attribute)]
+    #[arg(short = 'a', long = "attribute", value_name = "KEY=VALUE", value_parser = payload::attribute)]
     attributes: Vec<(String, String)>,
 
     /// The ordering key: messages with one key keep their order in subscriptions that order by key
@@ -124,9 +119,6 @@ Examples:
   tilde publish config/a v2 --expect-last 41       only if nobody was faster
   tilde publish reminders/7 'call back' --delay 1d";
 
-/// The largest request that a broker takes is 4 MiB; the message's other parts need some of it.
-const PAYLOAD_BYTES: usize = (4 << 20) - (64 << 10);
-
 /// Runs it.
 pub fn run(args: Args) -> anyhow::Result<()> {
     remote::run(async {
@@ -138,7 +130,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn one(args: &Args) -> anyhow::Result<()> {
-    let request = PublishRequest { payload: Some(payload(args.read()?)), ..args.request() };
+    let payload = payload::read(args.text.as_deref(), args.file.as_deref(), "publish")?;
+    let request = PublishRequest { payload: Some(payload), ..args.request() };
     let mut retry = Retry::new(args.retry_for.0, args.id.is_some());
     let mut client = args.connect(&mut retry).await?;
     let answer = loop {
@@ -219,49 +212,6 @@ impl Args {
         };
         Some(prost_types::Timestamp { seconds, nanos })
     }
-
-    /// The payload, from wherever it comes.
-    fn read(&self) -> anyhow::Result<Vec<u8>> {
-        if let Some(text) = &self.text {
-            return Ok(text.clone().into_bytes());
-        }
-        if let Some(path) = &self.file {
-            let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
-            return whole(file, &path.display().to_string());
-        }
-        if io::stdin().is_terminal() {
-            let message = "there is nothing to publish: give TEXT, --file PATH, or pipe something in";
-            return Err(Failure::usage(message).into());
-        }
-        match whole(io::stdin().lock(), "standard input")? {
-            // Rather a command that failed than someone with nothing to say.
-            empty if empty.is_empty() => Err(Failure::new("standard input is empty")
-                .hint("an empty TEXT publishes a message without a payload: tilde publish TOPIC ''")
-                .into()),
-            bytes => Ok(bytes),
-        }
-    }
-}
-
-/// All of an input that must fit into one message.
-fn whole(input: impl Read, name: &str) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let most = PAYLOAD_BYTES as u64 + 1;
-    input.take(most).read_to_end(&mut bytes).with_context(|| format!("{name} cannot be read"))?;
-    match bytes.len() > PAYLOAD_BYTES {
-        true => Err(Failure::new(format!("{name} holds more than fits into a message"))
-            .hint("--lines publishes each line as a message")
-            .into()),
-        false => Ok(bytes),
-    }
-}
-
-/// Text if it is UTF-8, so that others can read it.
-fn payload(bytes: Vec<u8>) -> Payload {
-    match String::from_utf8(bytes) {
-        Ok(text) => Payload::Text(text),
-        Err(error) => Payload::Data(error.into_bytes().into()),
-    }
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {
@@ -282,13 +232,6 @@ fn id(text: &str) -> Result<String, String> {
     match text.is_empty() {
         true => Err("an id has at least one character; without --id the message has none".into()),
         false => Ok(text.to_owned()),
-    }
-}
-
-fn attribute(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("write it as KEY=VALUE".into()),
     }
 }
 

@@ -113,6 +113,7 @@ pub fn subscribe(patterns: &[&str]) -> Subscribe {
         stop_at_end: false,
         lag_policy: LagPolicy::CatchUp,
         strict: false,
+        responder: false,
     }
 }
 

@@ -44,6 +44,7 @@ pub fn attach(consumer: &str, window: u32) -> Attach {
         auto: false,
         confirm: false,
         heartbeat_interval: Duration::from_secs(300),
+        responder: false,
     }
 }
 

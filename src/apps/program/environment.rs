@@ -1,20 +1,22 @@
 //! What a command finds in its environment. Pure.
 
-use crate::pb::v1::{Delivery, Message};
+use crate::pb::v1::Message;
 
 /// What the names of attributes begin with.
 pub const ATTRIBUTE: &str = "TILDE_ATTRIBUTE_";
 
-/// The variables of one delivery. What the message does not have is empty, so that none of an outer command shines
+/// The variables of one message; `attempt` counts how often it was delivered, from 1. What the message does not have is empty, so that none of an outer command shines
 /// through. Of two attributes with one name as a variable, the last in their order stays.
-pub fn of(message: &Message, delivery: &Delivery) -> Vec<(String, String)> {
+pub fn of(message: &Message, attempt: u32) -> Vec<(String, String)> {
     let own = [
         ("TILDE_TOPIC", message.topic.clone()),
         ("TILDE_SEQUENCE", message.sequence.to_string()),
-        ("TILDE_ATTEMPT", delivery.attempt.to_string()),
+        ("TILDE_ATTEMPT", attempt.to_string()),
         ("TILDE_MESSAGE_ID", message.message_id.clone()),
         ("TILDE_ORDERING_KEY", message.ordering_key.clone()),
         ("TILDE_CONTENT_TYPE", message.content_type.clone()),
+        ("TILDE_REPLY_TO", message.reply_to.clone()),
+        ("TILDE_CORRELATION_ID", message.correlation_id.clone()),
     ];
     let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
     let attributes = message.attributes.iter().map(|(key, value)| (name(key), value.clone()));
@@ -52,7 +54,7 @@ mod tests {
     fn all_parts_have_a_variable() {
         let attributes = [("k".to_owned(), "v\0w".to_owned())].into();
         let message = Message { topic: "a/b".into(), sequence: 7, attributes, ..Message::default() };
-        let variables = of(&message, &Delivery { attempt: 2, ..Delivery::default() });
+        let variables = of(&message, 2);
         let value = |name: &str| variables.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
         assert_eq!((value("TILDE_TOPIC"), value("TILDE_SEQUENCE")), (Some("a/b"), Some("7")));
         assert_eq!((value("TILDE_ATTEMPT"), value("TILDE_MESSAGE_ID")), (Some("2"), Some("")));

@@ -1,4 +1,6 @@
-//! Runs the command for one message, to its end or to its time limit. Never settles anything.
+//! A command that is run for one message, to its end or to its time limit. Never settles or answers anything.
+
+mod environment;
 
 use std::{
     env,
@@ -11,13 +13,12 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, Command},
     time,
 };
 
-use super::environment;
-use crate::{pb::v1::Delivery, units::Span};
+use crate::{pb::v1::Message, units::Span};
 
 /// What is run for each message. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ pub enum Cause {
     Signal(i32),
     /// It took too long.
     Timeout(Span),
+    /// It said more than so many bytes.
+    Wordy(usize),
 }
 
 impl Program {
@@ -61,14 +64,27 @@ impl Program {
         self.0.words[0].to_string_lossy().into_owned()
     }
 
-    /// Runs it for one message. The error is that it could not be started. Dropped before it ends it kills the command,
-    /// with all that this has started.
-    pub async fn run(self, delivery: Delivery) -> io::Result<Outcome> {
-        let mut child = self.command(&delivery).spawn()?;
+    /// Runs it for one message, which was delivered so often. The error is that it could not be started. Dropped before it
+    /// ends it kills the command, with all that this has started.
+    pub async fn run(self, message: Message, attempt: u32) -> io::Result<Outcome> {
+        Ok(self.work(message, attempt, None).await?.0)
+    }
+
+    /// The same; and what it said on its standard output, at most so many bytes.
+    pub async fn ask(self, message: Message, most: usize) -> io::Result<(Outcome, Vec<u8>)> {
+        self.work(message, 1, Some(most)).await
+    }
+
+    async fn work(self, message: Message, attempt: u32, most: Option<usize>) -> io::Result<(Outcome, Vec<u8>)> {
+        let mut command = self.command(&message, attempt);
+        if most.is_some() {
+            command.stdout(Stdio::piped());
+        }
+        let mut child = command.spawn()?;
         let mut group = Group::of(&child);
         let feeding = child.stdin.take().map(|mut stdin| {
             // A command that does not read all of it may know enough.
-            tokio::spawn(async move { stdin.write_all(delivery.message.unwrap_or_default().bytes()).await })
+            tokio::spawn(async move { stdin.write_all(message.bytes()).await })
         });
         let limit = async {
             match self.0.timeout {
@@ -76,27 +92,38 @@ impl Program {
                 None => std::future::pending().await,
             }
         };
+        let (stdout, most) = (child.stdout.take(), most.unwrap_or_default());
+        let work = async {
+            let mut said = Vec::new();
+            if let Some(stdout) = stdout {
+                stdout.take(most as u64 + 1).read_to_end(&mut said).await?;
+            }
+            match said.len() > most {
+                true => Ok((None, said)),
+                false => Ok::<_, io::Error>((Some(child.wait().await?), said)),
+            }
+        };
         let ended = tokio::select! {
-            status = child.wait() => Some(status?),
+            ended = work => Some(ended?),
             () = limit => None,
         };
         if let Some(feeding) = feeding {
             feeding.abort();
         }
-        match (ended, self.0.timeout) {
-            (None, Some(limit)) => {
-                group.kill();
-                child.wait().await?;
-                Ok(Outcome::Failed(Cause::Timeout(limit)))
-            }
-            (ended, _) => {
+        let (cause, said) = match (ended, self.0.timeout) {
+            (Some((Some(status), said)), _) => {
                 group.0 = None;
-                Ok(ended.map_or(Outcome::Done, Outcome::of))
+                return Ok((Outcome::of(status), said));
             }
-        }
+            (None, Some(limit)) => (Cause::Timeout(limit), Vec::new()),
+            (_, _) => (Cause::Wordy(most), Vec::new()),
+        };
+        group.kill();
+        child.wait().await?;
+        Ok((Outcome::Failed(cause), said))
     }
 
-    fn command(&self, delivery: &Delivery) -> Command {
+    fn command(&self, message: &Message, attempt: u32) -> Command {
         let mut command = Command::new(&self.0.words[0]);
         // In a group of its own Ctrl-C does not reach it, and it can be killed with its children.
         command.args(&self.0.words[1..]).stdin(Stdio::piped()).process_group(0).kill_on_drop(true);
@@ -104,9 +131,7 @@ impl Program {
         for (name, _) in env::vars_os().filter(|(name, _)| attribute(name)) {
             command.env_remove(name);
         }
-        if let Some(message) = &delivery.message {
-            command.envs(environment::of(message, delivery));
-        }
+        command.envs(environment::of(message, attempt));
         command
     }
 }
@@ -128,6 +153,7 @@ impl fmt::Display for Cause {
             Cause::Code(code) => write!(f, "exit code {code}"),
             Cause::Signal(signal) => write!(f, "killed by signal {signal}"),
             Cause::Timeout(limit) => write!(f, "took longer than {limit}"),
+            Cause::Wordy(most) => write!(f, "said more than {most} bytes"),
         }
     }
 }
@@ -159,20 +185,20 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::pb::v1::{Message, message::Payload};
+    use crate::pb::v1::message::Payload;
 
     fn shell(script: &str, timeout: Option<Span>) -> Program {
         Program::new(["sh", "-c", script].map(OsString::from).to_vec(), timeout)
     }
 
-    fn delivery(payload: &[u8]) -> Delivery {
+    fn message(payload: &[u8]) -> Message {
         let payload = Some(Payload::Data(payload.to_vec().into()));
-        Delivery { message: Some(Message { payload, topic: "a".into(), ..Default::default() }), ..Default::default() }
+        Message { payload, topic: "a".into(), ..Default::default() }
     }
 
     #[tokio::test]
     async fn it_gets_the_payload_and_says_how_it_ended() {
-        let ran = async |script: &str| shell(script, None).run(delivery(b"x")).await.unwrap();
+        let ran = async |script: &str| shell(script, None).run(message(b"x"), 1).await.unwrap();
         assert_eq!(ran("test \"$(cat)\" = x && test \"$TILDE_TOPIC\" = a").await, Outcome::Done);
         assert_eq!(ran("exit 3").await, Outcome::Failed(Cause::Code(3)));
         assert_eq!(ran("kill -9 $$").await, Outcome::Failed(Cause::Signal(9)));
@@ -180,21 +206,29 @@ mod tests {
 
     #[tokio::test]
     async fn it_need_not_read_a_payload_that_no_pipe_holds() {
-        assert_eq!(shell("true", None).run(delivery(&[0; 1 << 20])).await.unwrap(), Outcome::Done);
+        assert_eq!(shell("true", None).run(message(&[0; 1 << 20]), 1).await.unwrap(), Outcome::Done);
     }
 
     #[tokio::test]
     async fn it_is_killed_with_its_children_when_it_takes_too_long() {
         let limit = Span(Duration::from_millis(20));
         // The child holds the group, and would hold the shell as long.
-        let outcome = shell("sleep 600 & wait", Some(limit)).run(delivery(b"")).await.unwrap();
+        let outcome = shell("sleep 600 & wait", Some(limit)).run(message(b""), 1).await.unwrap();
         assert_eq!(outcome, Outcome::Failed(Cause::Timeout(limit)));
         assert_eq!(Cause::Timeout(limit).to_string(), "took longer than 20ms");
     }
 
     #[tokio::test]
+    async fn what_it_says_is_heard_up_to_a_bound() {
+        let ask = async |script: &str| shell(script, None).ask(message(b"x"), 10).await.unwrap();
+        assert_eq!(ask("cat; printf y").await, (Outcome::Done, b"xy".to_vec()));
+        assert_eq!(ask("printf no; exit 2").await, (Outcome::Failed(Cause::Code(2)), b"no".to_vec()));
+        assert_eq!(ask("yes").await.0, Outcome::Failed(Cause::Wordy(10)));
+    }
+
+    #[tokio::test]
     async fn what_cannot_be_started_is_an_error() {
         let program = Program::new(vec!["/nonexistent/program".into()], None);
-        assert_eq!(program.run(delivery(b"")).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(program.run(message(b""), 1).await.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }
