@@ -2,6 +2,7 @@
 //! subscriptions, also when brokers and servers are killed, frozen, cut off, or restarted.
 
 mod away;
+mod calls;
 mod faults;
 mod load;
 mod names;

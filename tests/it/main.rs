@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "the names of tests say what they claim")]
 
 mod broker;
+mod call;
 mod cli;
 mod client;
 mod clients;

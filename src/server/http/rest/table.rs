@@ -32,6 +32,7 @@ pub static TABLE: LazyLock<Vec<Route<To>>> = LazyLock::new(|| {
         row(Method::POST, "/v1/topics/{topic...}/messages", To::Publish),
         row(Method::GET, "/v1/messages", To::Live),
         rpc(Method::POST, "/v1/messages", "Broker/BatchPublish", Whole, ""),
+        rpc(Method::POST, "/v1/calls", "Broker/Call", Whole, ""),
         rpc(Method::DELETE, "/v1/messages", "Topics/PurgeTopics", None, ""),
         rpc(Method::GET, "/v1/topics", "Topics/ListTopics", None, ""),
         rpc(Method::GET, "/v1/topics/{name...}", "Topics/GetTopic", None, "topic"),
