@@ -3,6 +3,9 @@
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
 
+#[doc = include_str!("calls.md")]
+pub mod calls {}
+
 #[doc = include_str!("delivery.md")]
 pub mod delivery {}
 
@@ -63,4 +66,7 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0012-plain-http-asks-the-contract-from-within.md")]
     pub mod d0012 {}
+
+    #[doc = include_str!("decisions/0013-replies-are-messages.md")]
+    pub mod d0013 {}
 }

@@ -118,15 +118,16 @@ struct Background<'a> {
 }
 
 impl<'a> Background<'a> {
-    /// Starts it, and waits until the broker has its stream.
-    fn start(broker: &Tilde, shown: &'a Shown) -> Self {
+    /// Starts it, and waits until the broker has its stream, with which there are so many.
+    fn start(broker: &Tilde, shown: &'a Shown, streams: usize) -> Self {
         // The shell makes way for the command, so that it is the one that is killed.
         let mut process = shell(broker, &format!("exec {}", shown.command)).spawn().unwrap();
         let (send, lines) = mpsc::channel();
         let printed = BufReader::new(process.stdout.take().unwrap());
         thread::spawn(move || printed.lines().map_while(Result::ok).for_each(|line| drop(send.send(line))));
         let begun = Instant::now();
-        while !metrics(broker).contains("tilde_streams{namespace=\"default\"} 1\n") {
+        let open = format!("tilde_streams{{namespace=\"default\"}} {streams}\n");
+        while !metrics(broker).contains(&open) {
             assert!(begun.elapsed() < HANGS, "README.md, line {}: it opens no stream", shown.line);
         }
         Background { shown, process, lines }
@@ -172,7 +173,7 @@ fn the_examples_do_what_they_show() {
                         broker.ready.trim_end().replace(&address, ADDRESS).replace("in data", "in ./tilde-data");
                     compare(shown, &[ready]);
                 }
-                "background" => background.push(Background::start(&broker, shown)),
+                "background" => background.push(Background::start(&broker, shown, background.len() + 1)),
                 _ => {
                     let answer = run(shell(&broker, &shown.command), None);
                     let printed = String::from_utf8(answer.stdout).unwrap().replace(&address, ADDRESS);
@@ -183,7 +184,7 @@ fn the_examples_do_what_they_show() {
         }
     }
     background.iter().for_each(Background::compare);
-    assert!(run_here >= 15 && background.len() == 1, "the README was read");
+    assert!(run_here >= 15 && background.len() == 2, "the README was read");
     drop(background);
     broker.stop();
 }

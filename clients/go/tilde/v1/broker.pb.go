@@ -198,9 +198,12 @@ type PublishRequest struct {
 	OrderingKey string            `protobuf:"bytes,5,opt,name=ordering_key,json=orderingKey,proto3" json:"ordering_key,omitempty"` // at most 255 bytes
 	// Your own id. A second publish of the same id to the same topic within the namespace's deduplication window
 	// (2 minutes) returns the first result with `duplicate`; another payload is ALREADY_EXISTS. At most 255 bytes.
-	MessageId     string `protobuf:"bytes,6,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
-	ContentType   string `protobuf:"bytes,7,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`       // at most 255 bytes
-	ReplyTo       string `protobuf:"bytes,8,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`                   // follows the topic's rules
+	MessageId   string `protobuf:"bytes,6,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	ContentType string `protobuf:"bytes,7,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"` // at most 255 bytes
+	// Where an answer is awaited; follows the topic's rules. A topic of the broker's own that was received as the `reply_to`
+	// of a call is the only one of its own that may be published to, with the call's `correlation_id`; FAILED_PRECONDITION
+	// (CALL_ENDED) once nobody waits for it.
+	ReplyTo       string `protobuf:"bytes,8,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
 	CorrelationId string `protobuf:"bytes,9,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"` // at most 255 bytes
 	// Counted from when the broker receives it; above 0, at most a year. Absent: kept as long as the log keeps it.
 	Ttl *durationpb.Duration `protobuf:"bytes,10,opt,name=ttl,proto3" json:"ttl,omitempty"`
@@ -1007,6 +1010,132 @@ func (x *PublishFailure) GetError() *PublishError {
 	return nil
 }
 
+type CallRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is asked. Without `message_id`, `deliver_time`, `reply_to` and `correlation_id`. If it says no durability it is
+	// MEMORY, as the reply tells whether it arrived; if it has no `ttl` and no `collapse_key` beside it, nobody receives it
+	// after `timeout`.
+	Request    *PublishRequest `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	MaxReplies uint32          `protobuf:"varint,2,opt,name=max_replies,json=maxReplies,proto3" json:"max_replies,omitempty"` // at most 100; default 1. What came in time is answered if fewer do; no more than 1 MiB together
+	// Calls to one topic with the same key and max_replies that wait at the same time share one request and its replies: that
+	// of the first. Each has its own timeout, and one that leaves takes nothing from the others. The next one after the
+	// replies makes a request of its own. At most 255 bytes; empty: nothing is shared.
+	CollapseKey   string               `protobuf:"bytes,3,opt,name=collapse_key,json=collapseKey,proto3" json:"collapse_key,omitempty"`
+	Timeout       *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"` // at most 1 h; default: the call's deadline, else 20 s
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallRequest) Reset() {
+	*x = CallRequest{}
+	mi := &file_tilde_v1_broker_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallRequest) ProtoMessage() {}
+
+func (x *CallRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_broker_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallRequest.ProtoReflect.Descriptor instead.
+func (*CallRequest) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CallRequest) GetRequest() *PublishRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *CallRequest) GetMaxReplies() uint32 {
+	if x != nil {
+		return x.MaxReplies
+	}
+	return 0
+}
+
+func (x *CallRequest) GetCollapseKey() string {
+	if x != nil {
+		return x.CollapseKey
+	}
+	return ""
+}
+
+func (x *CallRequest) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+type CallResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replies       []*Message             `protobuf:"bytes,1,rep,name=replies,proto3" json:"replies,omitempty"`      // as they came
+	Collapsed     bool                   `protobuf:"varint,2,opt,name=collapsed,proto3" json:"collapsed,omitempty"` // shared with an earlier caller
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallResponse) Reset() {
+	*x = CallResponse{}
+	mi := &file_tilde_v1_broker_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallResponse) ProtoMessage() {}
+
+func (x *CallResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_broker_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallResponse.ProtoReflect.Descriptor instead.
+func (*CallResponse) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CallResponse) GetReplies() []*Message {
+	if x != nil {
+		return x.Replies
+	}
+	return nil
+}
+
+func (x *CallResponse) GetCollapsed() bool {
+	if x != nil {
+		return x.Collapsed
+	}
+	return false
+}
+
 type SubscribeRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Topics []string               `protobuf:"bytes,1,rep,name=topics,proto3" json:"topics,omitempty"` // "abc", "ab~", "~"; 1 to 1,000 on one stream
@@ -1034,13 +1163,15 @@ type SubscribeRequest struct {
 	LagPolicy         LagPolicy            `protobuf:"varint,7,opt,name=lag_policy,json=lagPolicy,proto3,enum=tilde.v1.LagPolicy" json:"lag_policy,omitempty"`
 	Namespace         string               `protobuf:"bytes,8,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	Strict            bool                 `protobuf:"varint,9,opt,name=strict,proto3" json:"strict,omitempty"` // refuse a position that is no longer kept (OUT_OF_RANGE) instead of reporting a Gap
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Answers calls on these topics: as long as the stream is open, Call knows that somebody is there.
+	Responder     bool `protobuf:"varint,10,opt,name=responder,proto3" json:"responder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SubscribeRequest) Reset() {
 	*x = SubscribeRequest{}
-	mi := &file_tilde_v1_broker_proto_msgTypes[10]
+	mi := &file_tilde_v1_broker_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1052,7 +1183,7 @@ func (x *SubscribeRequest) String() string {
 func (*SubscribeRequest) ProtoMessage() {}
 
 func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_broker_proto_msgTypes[10]
+	mi := &file_tilde_v1_broker_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1065,7 +1196,7 @@ func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeRequest.ProtoReflect.Descriptor instead.
 func (*SubscribeRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{10}
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SubscribeRequest) GetTopics() []string {
@@ -1131,6 +1262,13 @@ func (x *SubscribeRequest) GetStrict() bool {
 	return false
 }
 
+func (x *SubscribeRequest) GetResponder() bool {
+	if x != nil {
+		return x.Responder
+	}
+	return false
+}
+
 type SubscribeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Messages      []*Message             `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"` // what was ready; never held back to fill a batch
@@ -1146,7 +1284,7 @@ type SubscribeResponse struct {
 
 func (x *SubscribeResponse) Reset() {
 	*x = SubscribeResponse{}
-	mi := &file_tilde_v1_broker_proto_msgTypes[11]
+	mi := &file_tilde_v1_broker_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1296,7 @@ func (x *SubscribeResponse) String() string {
 func (*SubscribeResponse) ProtoMessage() {}
 
 func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_broker_proto_msgTypes[11]
+	mi := &file_tilde_v1_broker_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1309,7 @@ func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeResponse.ProtoReflect.Descriptor instead.
 func (*SubscribeResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{11}
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SubscribeResponse) GetMessages() []*Message {
@@ -1234,7 +1372,7 @@ type Started struct {
 
 func (x *Started) Reset() {
 	*x = Started{}
-	mi := &file_tilde_v1_broker_proto_msgTypes[12]
+	mi := &file_tilde_v1_broker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1384,7 @@ func (x *Started) String() string {
 func (*Started) ProtoMessage() {}
 
 func (x *Started) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_broker_proto_msgTypes[12]
+	mi := &file_tilde_v1_broker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1397,7 @@ func (x *Started) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Started.ProtoReflect.Descriptor instead.
 func (*Started) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{12}
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Started) GetStreamId() string {
@@ -1296,7 +1434,7 @@ type ConsumeRequest struct {
 
 func (x *ConsumeRequest) Reset() {
 	*x = ConsumeRequest{}
-	mi := &file_tilde_v1_broker_proto_msgTypes[13]
+	mi := &file_tilde_v1_broker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1308,7 +1446,7 @@ func (x *ConsumeRequest) String() string {
 func (*ConsumeRequest) ProtoMessage() {}
 
 func (x *ConsumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_broker_proto_msgTypes[13]
+	mi := &file_tilde_v1_broker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1321,7 +1459,7 @@ func (x *ConsumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeRequest.ProtoReflect.Descriptor instead.
 func (*ConsumeRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{13}
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ConsumeRequest) GetAttach() *Attach {
@@ -1363,13 +1501,14 @@ type Attach struct {
 	Confirm           bool                 `protobuf:"varint,5,opt,name=confirm,proto3" json:"confirm,omitempty"`                                             // answer each settlement in `confirmations`, once a crash cannot undo it
 	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,6,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"` // 1 s to 300 s, default 15 s
 	Namespace         string               `protobuf:"bytes,7,opt,name=namespace,proto3" json:"namespace,omitempty"`                                          // "default" if empty
+	Responder         bool                 `protobuf:"varint,8,opt,name=responder,proto3" json:"responder,omitempty"`                                         // answers calls on the subscription's topics: see SubscribeRequest
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Attach) Reset() {
 	*x = Attach{}
-	mi := &file_tilde_v1_broker_proto_msgTypes[14]
+	mi := &file_tilde_v1_broker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1381,7 +1520,7 @@ func (x *Attach) String() string {
 func (*Attach) ProtoMessage() {}
 
 func (x *Attach) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_broker_proto_msgTypes[14]
+	mi := &file_tilde_v1_broker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1394,7 +1533,7 @@ func (x *Attach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attach.ProtoReflect.Descriptor instead.
 func (*Attach) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{14}
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Attach) GetSubscription() string {
@@ -1446,6 +1585,13 @@ func (x *Attach) GetNamespace() string {
 	return ""
 }
 
+func (x *Attach) GetResponder() bool {
+	if x != nil {
+		return x.Responder
+	}
+	return false
+}
+
 // How much may be outstanding with one consumer: delivered and not settled. What is left out stays as it is; 0 pauses.
 type FlowControl struct {
 	state                  protoimpl.MessageState `protogen:"open.v1"`
@@ -1458,7 +1604,7 @@ type FlowControl struct {
 
 func (x *FlowControl) Reset() {
 	*x = FlowControl{}
-	mi := &file_tilde_v1_broker_proto_msgTypes[15]
+	mi := &file_tilde_v1_broker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1616,7 @@ func (x *FlowControl) String() string {
 func (*FlowControl) ProtoMessage() {}
 
 func (x *FlowControl) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_broker_proto_msgTypes[15]
+	mi := &file_tilde_v1_broker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1629,7 @@ func (x *FlowControl) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowControl.ProtoReflect.Descriptor instead.
 func (*FlowControl) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{15}
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FlowControl) GetMaxOutstandingMessages() uint32 {
@@ -1515,7 +1661,7 @@ type Settlement struct {
 
 func (x *Settlement) Reset() {
 	*x = Settlement{}
-	mi := &file_tilde_v1_broker_proto_msgTypes[16]
+	mi := &file_tilde_v1_broker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1527,7 +1673,7 @@ func (x *Settlement) String() string {
 func (*Settlement) ProtoMessage() {}
 
 func (x *Settlement) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_broker_proto_msgTypes[16]
+	mi := &file_tilde_v1_broker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1540,7 +1686,7 @@ func (x *Settlement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settlement.ProtoReflect.Descriptor instead.
 func (*Settlement) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{16}
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Settlement) GetAckIds() []string {
@@ -1585,7 +1731,7 @@ type ConsumeResponse struct {
 
 func (x *ConsumeResponse) Reset() {
 	*x = ConsumeResponse{}
-	mi := &file_tilde_v1_broker_proto_msgTypes[17]
+	mi := &file_tilde_v1_broker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1743,7 @@ func (x *ConsumeResponse) String() string {
 func (*ConsumeResponse) ProtoMessage() {}
 
 func (x *ConsumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_broker_proto_msgTypes[17]
+	mi := &file_tilde_v1_broker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1756,7 @@ func (x *ConsumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeResponse.ProtoReflect.Descriptor instead.
 func (*ConsumeResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{17}
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ConsumeResponse) GetDeliveries() []*Delivery {
@@ -1667,7 +1813,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_tilde_v1_broker_proto_msgTypes[18]
+	mi := &file_tilde_v1_broker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1679,7 +1825,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_broker_proto_msgTypes[18]
+	mi := &file_tilde_v1_broker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1692,7 +1838,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{18}
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Delivery) GetMessage() *Message {
@@ -1734,7 +1880,7 @@ type Confirmation struct {
 
 func (x *Confirmation) Reset() {
 	*x = Confirmation{}
-	mi := &file_tilde_v1_broker_proto_msgTypes[19]
+	mi := &file_tilde_v1_broker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1746,7 +1892,7 @@ func (x *Confirmation) String() string {
 func (*Confirmation) ProtoMessage() {}
 
 func (x *Confirmation) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_broker_proto_msgTypes[19]
+	mi := &file_tilde_v1_broker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1759,7 +1905,7 @@ func (x *Confirmation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Confirmation.ProtoReflect.Descriptor instead.
 func (*Confirmation) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{19}
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Confirmation) GetAckIds() []string {
@@ -1795,7 +1941,7 @@ type Attached struct {
 
 func (x *Attached) Reset() {
 	*x = Attached{}
-	mi := &file_tilde_v1_broker_proto_msgTypes[20]
+	mi := &file_tilde_v1_broker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1807,7 +1953,7 @@ func (x *Attached) String() string {
 func (*Attached) ProtoMessage() {}
 
 func (x *Attached) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_broker_proto_msgTypes[20]
+	mi := &file_tilde_v1_broker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1820,7 +1966,7 @@ func (x *Attached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attached.ProtoReflect.Descriptor instead.
 func (*Attached) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{20}
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Attached) GetStreamId() string {
@@ -1868,7 +2014,7 @@ type PullRequest struct {
 
 func (x *PullRequest) Reset() {
 	*x = PullRequest{}
-	mi := &file_tilde_v1_broker_proto_msgTypes[21]
+	mi := &file_tilde_v1_broker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +2026,7 @@ func (x *PullRequest) String() string {
 func (*PullRequest) ProtoMessage() {}
 
 func (x *PullRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_broker_proto_msgTypes[21]
+	mi := &file_tilde_v1_broker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +2039,7 @@ func (x *PullRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullRequest.ProtoReflect.Descriptor instead.
 func (*PullRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{21}
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PullRequest) GetSubscription() string {
@@ -1949,7 +2095,7 @@ type PullResponse struct {
 
 func (x *PullResponse) Reset() {
 	*x = PullResponse{}
-	mi := &file_tilde_v1_broker_proto_msgTypes[22]
+	mi := &file_tilde_v1_broker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2107,7 @@ func (x *PullResponse) String() string {
 func (*PullResponse) ProtoMessage() {}
 
 func (x *PullResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_broker_proto_msgTypes[22]
+	mi := &file_tilde_v1_broker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2120,7 @@ func (x *PullResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullResponse.ProtoReflect.Descriptor instead.
 func (*PullResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{22}
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PullResponse) GetDeliveries() []*Delivery {
@@ -2009,7 +2155,7 @@ type AcknowledgeRequest struct {
 
 func (x *AcknowledgeRequest) Reset() {
 	*x = AcknowledgeRequest{}
-	mi := &file_tilde_v1_broker_proto_msgTypes[23]
+	mi := &file_tilde_v1_broker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2167,7 @@ func (x *AcknowledgeRequest) String() string {
 func (*AcknowledgeRequest) ProtoMessage() {}
 
 func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_broker_proto_msgTypes[23]
+	mi := &file_tilde_v1_broker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2180,7 @@ func (x *AcknowledgeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{23}
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AcknowledgeRequest) GetSubscription() string {
@@ -2067,7 +2213,7 @@ type AcknowledgeResponse struct {
 
 func (x *AcknowledgeResponse) Reset() {
 	*x = AcknowledgeResponse{}
-	mi := &file_tilde_v1_broker_proto_msgTypes[24]
+	mi := &file_tilde_v1_broker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2079,7 +2225,7 @@ func (x *AcknowledgeResponse) String() string {
 func (*AcknowledgeResponse) ProtoMessage() {}
 
 func (x *AcknowledgeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_broker_proto_msgTypes[24]
+	mi := &file_tilde_v1_broker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2092,7 +2238,7 @@ func (x *AcknowledgeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeResponse.ProtoReflect.Descriptor instead.
 func (*AcknowledgeResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{24}
+	return file_tilde_v1_broker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AcknowledgeResponse) GetRefused() []*Confirmation {
@@ -2182,7 +2328,16 @@ const file_tilde_v1_broker_proto_rawDesc = "" +
 	"durability\"X\n" +
 	"\x0ePublishFailure\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\x04R\arequest\x12,\n" +
-	"\x05error\x18\x02 \x01(\v2\x16.tilde.v1.PublishErrorR\x05error\"\xee\x02\n" +
+	"\x05error\x18\x02 \x01(\v2\x16.tilde.v1.PublishErrorR\x05error\"\xba\x01\n" +
+	"\vCallRequest\x122\n" +
+	"\arequest\x18\x01 \x01(\v2\x18.tilde.v1.PublishRequestR\arequest\x12\x1f\n" +
+	"\vmax_replies\x18\x02 \x01(\rR\n" +
+	"maxReplies\x12!\n" +
+	"\fcollapse_key\x18\x03 \x01(\tR\vcollapseKey\x123\n" +
+	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"Y\n" +
+	"\fCallResponse\x12+\n" +
+	"\areplies\x18\x01 \x03(\v2\x11.tilde.v1.MessageR\areplies\x12\x1c\n" +
+	"\tcollapsed\x18\x02 \x01(\bR\tcollapsed\"\x86\x03\n" +
 	"\x10SubscribeRequest\x12\x16\n" +
 	"\x06topics\x18\x01 \x03(\tR\x06topics\x12-\n" +
 	"\x05start\x18\x02 \x01(\v2\x17.tilde.v1.StartPositionR\x05start\x12\x16\n" +
@@ -2193,8 +2348,9 @@ const file_tilde_v1_broker_proto_rawDesc = "" +
 	"\n" +
 	"lag_policy\x18\a \x01(\x0e2\x13.tilde.v1.LagPolicyR\tlagPolicy\x12\x1c\n" +
 	"\tnamespace\x18\b \x01(\tR\tnamespace\x12\x16\n" +
-	"\x06strict\x18\t \x01(\bR\x06strictJ\x04\b\n" +
-	"\x10\v\"\xa5\x02\n" +
+	"\x06strict\x18\t \x01(\bR\x06strict\x12\x1c\n" +
+	"\tresponder\x18\n" +
+	" \x01(\bR\tresponder\"\xa5\x02\n" +
 	"\x11SubscribeResponse\x12-\n" +
 	"\bmessages\x18\x01 \x03(\v2\x11.tilde.v1.MessageR\bmessages\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12+\n" +
@@ -2211,7 +2367,7 @@ const file_tilde_v1_broker_proto_rawDesc = "" +
 	"\x06attach\x18\x01 \x01(\v2\x10.tilde.v1.AttachR\x06attach\x126\n" +
 	"\vsettlements\x18\x02 \x03(\v2\x14.tilde.v1.SettlementR\vsettlements\x128\n" +
 	"\fflow_control\x18\x03 \x01(\v2\x15.tilde.v1.FlowControlR\vflowControl\x12\x16\n" +
-	"\x06detach\x18\x05 \x01(\bR\x06detachJ\x04\b\x04\x10\x05\"\xbd\x02\n" +
+	"\x06detach\x18\x05 \x01(\bR\x06detachJ\x04\b\x04\x10\x05\"\xd5\x02\n" +
 	"\x06Attach\x12\"\n" +
 	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12\x1f\n" +
 	"\vconsumer_id\x18\x02 \x01(\tR\n" +
@@ -2220,7 +2376,8 @@ const file_tilde_v1_broker_proto_rawDesc = "" +
 	"\back_mode\x18\x04 \x01(\x0e2\x11.tilde.v1.AckModeR\aackMode\x12\x18\n" +
 	"\aconfirm\x18\x05 \x01(\bR\aconfirm\x12H\n" +
 	"\x12heartbeat_interval\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12\x1c\n" +
-	"\tnamespace\x18\a \x01(\tR\tnamespaceJ\x04\b\b\x10\t\"\xbc\x01\n" +
+	"\tnamespace\x18\a \x01(\tR\tnamespace\x12\x1c\n" +
+	"\tresponder\x18\b \x01(\bR\tresponder\"\xbc\x01\n" +
 	"\vFlowControl\x12=\n" +
 	"\x18max_outstanding_messages\x18\x01 \x01(\rH\x00R\x16maxOutstandingMessages\x88\x01\x01\x127\n" +
 	"\x15max_outstanding_bytes\x18\x02 \x01(\x04H\x01R\x13maxOutstandingBytes\x88\x01\x01B\x1b\n" +
@@ -2289,11 +2446,12 @@ const file_tilde_v1_broker_proto_rawDesc = "" +
 	"\fVERDICT_NACK\x10\x02\x12\x13\n" +
 	"\x0fVERDICT_RELEASE\x10\x03\x12\x12\n" +
 	"\x0eVERDICT_REJECT\x10\x04\x12\x12\n" +
-	"\x0eVERDICT_EXTEND\x10\x052\xfc\x03\n" +
+	"\x0eVERDICT_EXTEND\x10\x052\xb3\x04\n" +
 	"\x06Broker\x12>\n" +
 	"\aPublish\x12\x18.tilde.v1.PublishRequest\x1a\x19.tilde.v1.PublishResponse\x12M\n" +
 	"\fBatchPublish\x12\x1d.tilde.v1.BatchPublishRequest\x1a\x1e.tilde.v1.BatchPublishResponse\x12T\n" +
-	"\rPublishStream\x12\x1e.tilde.v1.PublishStreamRequest\x1a\x1f.tilde.v1.PublishStreamResponse(\x010\x01\x12F\n" +
+	"\rPublishStream\x12\x1e.tilde.v1.PublishStreamRequest\x1a\x1f.tilde.v1.PublishStreamResponse(\x010\x01\x125\n" +
+	"\x04Call\x12\x15.tilde.v1.CallRequest\x1a\x16.tilde.v1.CallResponse\x12F\n" +
 	"\tSubscribe\x12\x1a.tilde.v1.SubscribeRequest\x1a\x1b.tilde.v1.SubscribeResponse0\x01\x12B\n" +
 	"\aConsume\x12\x18.tilde.v1.ConsumeRequest\x1a\x19.tilde.v1.ConsumeResponse(\x010\x01\x125\n" +
 	"\x04Pull\x12\x15.tilde.v1.PullRequest\x1a\x16.tilde.v1.PullResponse\x12J\n" +
@@ -2313,7 +2471,7 @@ func file_tilde_v1_broker_proto_rawDescGZIP() []byte {
 }
 
 var file_tilde_v1_broker_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_tilde_v1_broker_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_tilde_v1_broker_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_tilde_v1_broker_proto_goTypes = []any{
 	(LagPolicy)(0),                // 0: tilde.v1.LagPolicy
 	(AckMode)(0),                  // 1: tilde.v1.AckMode
@@ -2328,104 +2486,111 @@ var file_tilde_v1_broker_proto_goTypes = []any{
 	(*PublishStreamResponse)(nil), // 10: tilde.v1.PublishStreamResponse
 	(*PublishedRun)(nil),          // 11: tilde.v1.PublishedRun
 	(*PublishFailure)(nil),        // 12: tilde.v1.PublishFailure
-	(*SubscribeRequest)(nil),      // 13: tilde.v1.SubscribeRequest
-	(*SubscribeResponse)(nil),     // 14: tilde.v1.SubscribeResponse
-	(*Started)(nil),               // 15: tilde.v1.Started
-	(*ConsumeRequest)(nil),        // 16: tilde.v1.ConsumeRequest
-	(*Attach)(nil),                // 17: tilde.v1.Attach
-	(*FlowControl)(nil),           // 18: tilde.v1.FlowControl
-	(*Settlement)(nil),            // 19: tilde.v1.Settlement
-	(*ConsumeResponse)(nil),       // 20: tilde.v1.ConsumeResponse
-	(*Delivery)(nil),              // 21: tilde.v1.Delivery
-	(*Confirmation)(nil),          // 22: tilde.v1.Confirmation
-	(*Attached)(nil),              // 23: tilde.v1.Attached
-	(*PullRequest)(nil),           // 24: tilde.v1.PullRequest
-	(*PullResponse)(nil),          // 25: tilde.v1.PullResponse
-	(*AcknowledgeRequest)(nil),    // 26: tilde.v1.AcknowledgeRequest
-	(*AcknowledgeResponse)(nil),   // 27: tilde.v1.AcknowledgeResponse
-	nil,                           // 28: tilde.v1.PublishRequest.AttributesEntry
-	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
-	(Durability)(0),               // 31: tilde.v1.Durability
-	(*Closing)(nil),               // 32: tilde.v1.Closing
-	(*Heartbeat)(nil),             // 33: tilde.v1.Heartbeat
-	(*StartPosition)(nil),         // 34: tilde.v1.StartPosition
-	(*Message)(nil),               // 35: tilde.v1.Message
-	(*Gap)(nil),                   // 36: tilde.v1.Gap
+	(*CallRequest)(nil),           // 13: tilde.v1.CallRequest
+	(*CallResponse)(nil),          // 14: tilde.v1.CallResponse
+	(*SubscribeRequest)(nil),      // 15: tilde.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),     // 16: tilde.v1.SubscribeResponse
+	(*Started)(nil),               // 17: tilde.v1.Started
+	(*ConsumeRequest)(nil),        // 18: tilde.v1.ConsumeRequest
+	(*Attach)(nil),                // 19: tilde.v1.Attach
+	(*FlowControl)(nil),           // 20: tilde.v1.FlowControl
+	(*Settlement)(nil),            // 21: tilde.v1.Settlement
+	(*ConsumeResponse)(nil),       // 22: tilde.v1.ConsumeResponse
+	(*Delivery)(nil),              // 23: tilde.v1.Delivery
+	(*Confirmation)(nil),          // 24: tilde.v1.Confirmation
+	(*Attached)(nil),              // 25: tilde.v1.Attached
+	(*PullRequest)(nil),           // 26: tilde.v1.PullRequest
+	(*PullResponse)(nil),          // 27: tilde.v1.PullResponse
+	(*AcknowledgeRequest)(nil),    // 28: tilde.v1.AcknowledgeRequest
+	(*AcknowledgeResponse)(nil),   // 29: tilde.v1.AcknowledgeResponse
+	nil,                           // 30: tilde.v1.PublishRequest.AttributesEntry
+	(*durationpb.Duration)(nil),   // 31: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(Durability)(0),               // 33: tilde.v1.Durability
+	(*Closing)(nil),               // 34: tilde.v1.Closing
+	(*Heartbeat)(nil),             // 35: tilde.v1.Heartbeat
+	(*Message)(nil),               // 36: tilde.v1.Message
+	(*StartPosition)(nil),         // 37: tilde.v1.StartPosition
+	(*Gap)(nil),                   // 38: tilde.v1.Gap
 }
 var file_tilde_v1_broker_proto_depIdxs = []int32{
-	28, // 0: tilde.v1.PublishRequest.attributes:type_name -> tilde.v1.PublishRequest.AttributesEntry
-	29, // 1: tilde.v1.PublishRequest.ttl:type_name -> google.protobuf.Duration
-	30, // 2: tilde.v1.PublishRequest.deliver_time:type_name -> google.protobuf.Timestamp
-	31, // 3: tilde.v1.PublishRequest.durability:type_name -> tilde.v1.Durability
-	30, // 4: tilde.v1.PublishResponse.publish_time:type_name -> google.protobuf.Timestamp
-	31, // 5: tilde.v1.PublishResponse.durability:type_name -> tilde.v1.Durability
+	30, // 0: tilde.v1.PublishRequest.attributes:type_name -> tilde.v1.PublishRequest.AttributesEntry
+	31, // 1: tilde.v1.PublishRequest.ttl:type_name -> google.protobuf.Duration
+	32, // 2: tilde.v1.PublishRequest.deliver_time:type_name -> google.protobuf.Timestamp
+	33, // 3: tilde.v1.PublishRequest.durability:type_name -> tilde.v1.Durability
+	32, // 4: tilde.v1.PublishResponse.publish_time:type_name -> google.protobuf.Timestamp
+	33, // 5: tilde.v1.PublishResponse.durability:type_name -> tilde.v1.Durability
 	3,  // 6: tilde.v1.BatchPublishRequest.requests:type_name -> tilde.v1.PublishRequest
 	7,  // 7: tilde.v1.BatchPublishResponse.results:type_name -> tilde.v1.PublishResult
 	4,  // 8: tilde.v1.PublishResult.published:type_name -> tilde.v1.PublishResponse
 	8,  // 9: tilde.v1.PublishResult.error:type_name -> tilde.v1.PublishError
-	29, // 10: tilde.v1.PublishError.retry_delay:type_name -> google.protobuf.Duration
+	31, // 10: tilde.v1.PublishError.retry_delay:type_name -> google.protobuf.Duration
 	3,  // 11: tilde.v1.PublishStreamRequest.requests:type_name -> tilde.v1.PublishRequest
-	29, // 12: tilde.v1.PublishStreamRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	31, // 12: tilde.v1.PublishStreamRequest.heartbeat_interval:type_name -> google.protobuf.Duration
 	11, // 13: tilde.v1.PublishStreamResponse.published:type_name -> tilde.v1.PublishedRun
 	12, // 14: tilde.v1.PublishStreamResponse.failures:type_name -> tilde.v1.PublishFailure
-	32, // 15: tilde.v1.PublishStreamResponse.closing:type_name -> tilde.v1.Closing
-	33, // 16: tilde.v1.PublishStreamResponse.heartbeat:type_name -> tilde.v1.Heartbeat
-	31, // 17: tilde.v1.PublishedRun.durability:type_name -> tilde.v1.Durability
+	34, // 15: tilde.v1.PublishStreamResponse.closing:type_name -> tilde.v1.Closing
+	35, // 16: tilde.v1.PublishStreamResponse.heartbeat:type_name -> tilde.v1.Heartbeat
+	33, // 17: tilde.v1.PublishedRun.durability:type_name -> tilde.v1.Durability
 	8,  // 18: tilde.v1.PublishFailure.error:type_name -> tilde.v1.PublishError
-	34, // 19: tilde.v1.SubscribeRequest.start:type_name -> tilde.v1.StartPosition
-	29, // 20: tilde.v1.SubscribeRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	0,  // 21: tilde.v1.SubscribeRequest.lag_policy:type_name -> tilde.v1.LagPolicy
-	35, // 22: tilde.v1.SubscribeResponse.messages:type_name -> tilde.v1.Message
-	15, // 23: tilde.v1.SubscribeResponse.started:type_name -> tilde.v1.Started
-	33, // 24: tilde.v1.SubscribeResponse.heartbeat:type_name -> tilde.v1.Heartbeat
-	36, // 25: tilde.v1.SubscribeResponse.gap:type_name -> tilde.v1.Gap
-	32, // 26: tilde.v1.SubscribeResponse.closing:type_name -> tilde.v1.Closing
-	29, // 27: tilde.v1.Started.heartbeat_interval:type_name -> google.protobuf.Duration
-	30, // 28: tilde.v1.Started.credentials_expire_time:type_name -> google.protobuf.Timestamp
-	17, // 29: tilde.v1.ConsumeRequest.attach:type_name -> tilde.v1.Attach
-	19, // 30: tilde.v1.ConsumeRequest.settlements:type_name -> tilde.v1.Settlement
-	18, // 31: tilde.v1.ConsumeRequest.flow_control:type_name -> tilde.v1.FlowControl
-	18, // 32: tilde.v1.Attach.flow_control:type_name -> tilde.v1.FlowControl
-	1,  // 33: tilde.v1.Attach.ack_mode:type_name -> tilde.v1.AckMode
-	29, // 34: tilde.v1.Attach.heartbeat_interval:type_name -> google.protobuf.Duration
-	2,  // 35: tilde.v1.Settlement.verdict:type_name -> tilde.v1.Verdict
-	29, // 36: tilde.v1.Settlement.delay:type_name -> google.protobuf.Duration
-	21, // 37: tilde.v1.ConsumeResponse.deliveries:type_name -> tilde.v1.Delivery
-	22, // 38: tilde.v1.ConsumeResponse.confirmations:type_name -> tilde.v1.Confirmation
-	23, // 39: tilde.v1.ConsumeResponse.attached:type_name -> tilde.v1.Attached
-	33, // 40: tilde.v1.ConsumeResponse.heartbeat:type_name -> tilde.v1.Heartbeat
-	32, // 41: tilde.v1.ConsumeResponse.closing:type_name -> tilde.v1.Closing
-	36, // 42: tilde.v1.ConsumeResponse.gap:type_name -> tilde.v1.Gap
-	35, // 43: tilde.v1.Delivery.message:type_name -> tilde.v1.Message
-	30, // 44: tilde.v1.Delivery.ack_deadline:type_name -> google.protobuf.Timestamp
-	18, // 45: tilde.v1.Attached.flow_control:type_name -> tilde.v1.FlowControl
-	29, // 46: tilde.v1.Attached.ack_deadline:type_name -> google.protobuf.Duration
-	29, // 47: tilde.v1.PullRequest.max_wait:type_name -> google.protobuf.Duration
-	1,  // 48: tilde.v1.PullRequest.ack_mode:type_name -> tilde.v1.AckMode
-	21, // 49: tilde.v1.PullResponse.deliveries:type_name -> tilde.v1.Delivery
-	36, // 50: tilde.v1.PullResponse.gap:type_name -> tilde.v1.Gap
-	19, // 51: tilde.v1.AcknowledgeRequest.settlements:type_name -> tilde.v1.Settlement
-	22, // 52: tilde.v1.AcknowledgeResponse.refused:type_name -> tilde.v1.Confirmation
-	3,  // 53: tilde.v1.Broker.Publish:input_type -> tilde.v1.PublishRequest
-	5,  // 54: tilde.v1.Broker.BatchPublish:input_type -> tilde.v1.BatchPublishRequest
-	9,  // 55: tilde.v1.Broker.PublishStream:input_type -> tilde.v1.PublishStreamRequest
-	13, // 56: tilde.v1.Broker.Subscribe:input_type -> tilde.v1.SubscribeRequest
-	16, // 57: tilde.v1.Broker.Consume:input_type -> tilde.v1.ConsumeRequest
-	24, // 58: tilde.v1.Broker.Pull:input_type -> tilde.v1.PullRequest
-	26, // 59: tilde.v1.Broker.Acknowledge:input_type -> tilde.v1.AcknowledgeRequest
-	4,  // 60: tilde.v1.Broker.Publish:output_type -> tilde.v1.PublishResponse
-	6,  // 61: tilde.v1.Broker.BatchPublish:output_type -> tilde.v1.BatchPublishResponse
-	10, // 62: tilde.v1.Broker.PublishStream:output_type -> tilde.v1.PublishStreamResponse
-	14, // 63: tilde.v1.Broker.Subscribe:output_type -> tilde.v1.SubscribeResponse
-	20, // 64: tilde.v1.Broker.Consume:output_type -> tilde.v1.ConsumeResponse
-	25, // 65: tilde.v1.Broker.Pull:output_type -> tilde.v1.PullResponse
-	27, // 66: tilde.v1.Broker.Acknowledge:output_type -> tilde.v1.AcknowledgeResponse
-	60, // [60:67] is the sub-list for method output_type
-	53, // [53:60] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	3,  // 19: tilde.v1.CallRequest.request:type_name -> tilde.v1.PublishRequest
+	31, // 20: tilde.v1.CallRequest.timeout:type_name -> google.protobuf.Duration
+	36, // 21: tilde.v1.CallResponse.replies:type_name -> tilde.v1.Message
+	37, // 22: tilde.v1.SubscribeRequest.start:type_name -> tilde.v1.StartPosition
+	31, // 23: tilde.v1.SubscribeRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	0,  // 24: tilde.v1.SubscribeRequest.lag_policy:type_name -> tilde.v1.LagPolicy
+	36, // 25: tilde.v1.SubscribeResponse.messages:type_name -> tilde.v1.Message
+	17, // 26: tilde.v1.SubscribeResponse.started:type_name -> tilde.v1.Started
+	35, // 27: tilde.v1.SubscribeResponse.heartbeat:type_name -> tilde.v1.Heartbeat
+	38, // 28: tilde.v1.SubscribeResponse.gap:type_name -> tilde.v1.Gap
+	34, // 29: tilde.v1.SubscribeResponse.closing:type_name -> tilde.v1.Closing
+	31, // 30: tilde.v1.Started.heartbeat_interval:type_name -> google.protobuf.Duration
+	32, // 31: tilde.v1.Started.credentials_expire_time:type_name -> google.protobuf.Timestamp
+	19, // 32: tilde.v1.ConsumeRequest.attach:type_name -> tilde.v1.Attach
+	21, // 33: tilde.v1.ConsumeRequest.settlements:type_name -> tilde.v1.Settlement
+	20, // 34: tilde.v1.ConsumeRequest.flow_control:type_name -> tilde.v1.FlowControl
+	20, // 35: tilde.v1.Attach.flow_control:type_name -> tilde.v1.FlowControl
+	1,  // 36: tilde.v1.Attach.ack_mode:type_name -> tilde.v1.AckMode
+	31, // 37: tilde.v1.Attach.heartbeat_interval:type_name -> google.protobuf.Duration
+	2,  // 38: tilde.v1.Settlement.verdict:type_name -> tilde.v1.Verdict
+	31, // 39: tilde.v1.Settlement.delay:type_name -> google.protobuf.Duration
+	23, // 40: tilde.v1.ConsumeResponse.deliveries:type_name -> tilde.v1.Delivery
+	24, // 41: tilde.v1.ConsumeResponse.confirmations:type_name -> tilde.v1.Confirmation
+	25, // 42: tilde.v1.ConsumeResponse.attached:type_name -> tilde.v1.Attached
+	35, // 43: tilde.v1.ConsumeResponse.heartbeat:type_name -> tilde.v1.Heartbeat
+	34, // 44: tilde.v1.ConsumeResponse.closing:type_name -> tilde.v1.Closing
+	38, // 45: tilde.v1.ConsumeResponse.gap:type_name -> tilde.v1.Gap
+	36, // 46: tilde.v1.Delivery.message:type_name -> tilde.v1.Message
+	32, // 47: tilde.v1.Delivery.ack_deadline:type_name -> google.protobuf.Timestamp
+	20, // 48: tilde.v1.Attached.flow_control:type_name -> tilde.v1.FlowControl
+	31, // 49: tilde.v1.Attached.ack_deadline:type_name -> google.protobuf.Duration
+	31, // 50: tilde.v1.PullRequest.max_wait:type_name -> google.protobuf.Duration
+	1,  // 51: tilde.v1.PullRequest.ack_mode:type_name -> tilde.v1.AckMode
+	23, // 52: tilde.v1.PullResponse.deliveries:type_name -> tilde.v1.Delivery
+	38, // 53: tilde.v1.PullResponse.gap:type_name -> tilde.v1.Gap
+	21, // 54: tilde.v1.AcknowledgeRequest.settlements:type_name -> tilde.v1.Settlement
+	24, // 55: tilde.v1.AcknowledgeResponse.refused:type_name -> tilde.v1.Confirmation
+	3,  // 56: tilde.v1.Broker.Publish:input_type -> tilde.v1.PublishRequest
+	5,  // 57: tilde.v1.Broker.BatchPublish:input_type -> tilde.v1.BatchPublishRequest
+	9,  // 58: tilde.v1.Broker.PublishStream:input_type -> tilde.v1.PublishStreamRequest
+	13, // 59: tilde.v1.Broker.Call:input_type -> tilde.v1.CallRequest
+	15, // 60: tilde.v1.Broker.Subscribe:input_type -> tilde.v1.SubscribeRequest
+	18, // 61: tilde.v1.Broker.Consume:input_type -> tilde.v1.ConsumeRequest
+	26, // 62: tilde.v1.Broker.Pull:input_type -> tilde.v1.PullRequest
+	28, // 63: tilde.v1.Broker.Acknowledge:input_type -> tilde.v1.AcknowledgeRequest
+	4,  // 64: tilde.v1.Broker.Publish:output_type -> tilde.v1.PublishResponse
+	6,  // 65: tilde.v1.Broker.BatchPublish:output_type -> tilde.v1.BatchPublishResponse
+	10, // 66: tilde.v1.Broker.PublishStream:output_type -> tilde.v1.PublishStreamResponse
+	14, // 67: tilde.v1.Broker.Call:output_type -> tilde.v1.CallResponse
+	16, // 68: tilde.v1.Broker.Subscribe:output_type -> tilde.v1.SubscribeResponse
+	22, // 69: tilde.v1.Broker.Consume:output_type -> tilde.v1.ConsumeResponse
+	27, // 70: tilde.v1.Broker.Pull:output_type -> tilde.v1.PullResponse
+	29, // 71: tilde.v1.Broker.Acknowledge:output_type -> tilde.v1.AcknowledgeResponse
+	64, // [64:72] is the sub-list for method output_type
+	56, // [56:64] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_tilde_v1_broker_proto_init() }
@@ -2443,14 +2608,14 @@ func file_tilde_v1_broker_proto_init() {
 		(*PublishResult_Error)(nil),
 	}
 	file_tilde_v1_broker_proto_msgTypes[7].OneofWrappers = []any{}
-	file_tilde_v1_broker_proto_msgTypes[15].OneofWrappers = []any{}
+	file_tilde_v1_broker_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tilde_v1_broker_proto_rawDesc), len(file_tilde_v1_broker_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

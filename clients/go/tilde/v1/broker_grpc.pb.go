@@ -22,6 +22,7 @@ const (
 	Broker_Publish_FullMethodName       = "/tilde.v1.Broker/Publish"
 	Broker_BatchPublish_FullMethodName  = "/tilde.v1.Broker/BatchPublish"
 	Broker_PublishStream_FullMethodName = "/tilde.v1.Broker/PublishStream"
+	Broker_Call_FullMethodName          = "/tilde.v1.Broker/Call"
 	Broker_Subscribe_FullMethodName     = "/tilde.v1.Broker/Subscribe"
 	Broker_Consume_FullMethodName       = "/tilde.v1.Broker/Consume"
 	Broker_Pull_FullMethodName          = "/tilde.v1.Broker/Pull"
@@ -42,6 +43,12 @@ type BrokerClient interface {
 	// request is answered exactly once, in any order, never weaker than asked. Half-close: the remaining
 	// answers, then OK.
 	PublishStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PublishStreamRequest, PublishStreamResponse], error)
+	// Publishes a request, with a `reply_to` and a `correlation_id` that the broker makes, and waits for its replies. At once
+	// UNAVAILABLE (NO_RESPONDERS) if nobody is there who says that he answers (`responder` in SubscribeRequest and in Attach),
+	// on any broker. DEADLINE_EXCEEDED (NO_REPLY) if there is no reply in time. Whoever receives the request answers by
+	// publishing to its `reply_to` with its `correlation_id`. Nothing is repeated: whether a request without a reply was
+	// worked on is not known.
+	Call(ctx context.Context, in *CallRequest, opts ...grpc.CallOption) (*CallResponse, error)
 	// A live stream of all that matches, from any position, with nothing to acknowledge. A message that several
 	// patterns match is sent once.
 	Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubscribeResponse], error)
@@ -96,6 +103,16 @@ func (c *brokerClient) PublishStream(ctx context.Context, opts ...grpc.CallOptio
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Broker_PublishStreamClient = grpc.BidiStreamingClient[PublishStreamRequest, PublishStreamResponse]
+
+func (c *brokerClient) Call(ctx context.Context, in *CallRequest, opts ...grpc.CallOption) (*CallResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CallResponse)
+	err := c.cc.Invoke(ctx, Broker_Call_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 func (c *brokerClient) Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubscribeResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -163,6 +180,12 @@ type BrokerServer interface {
 	// request is answered exactly once, in any order, never weaker than asked. Half-close: the remaining
 	// answers, then OK.
 	PublishStream(grpc.BidiStreamingServer[PublishStreamRequest, PublishStreamResponse]) error
+	// Publishes a request, with a `reply_to` and a `correlation_id` that the broker makes, and waits for its replies. At once
+	// UNAVAILABLE (NO_RESPONDERS) if nobody is there who says that he answers (`responder` in SubscribeRequest and in Attach),
+	// on any broker. DEADLINE_EXCEEDED (NO_REPLY) if there is no reply in time. Whoever receives the request answers by
+	// publishing to its `reply_to` with its `correlation_id`. Nothing is repeated: whether a request without a reply was
+	// worked on is not known.
+	Call(context.Context, *CallRequest) (*CallResponse, error)
 	// A live stream of all that matches, from any position, with nothing to acknowledge. A message that several
 	// patterns match is sent once.
 	Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error
@@ -193,6 +216,9 @@ func (UnimplementedBrokerServer) BatchPublish(context.Context, *BatchPublishRequ
 }
 func (UnimplementedBrokerServer) PublishStream(grpc.BidiStreamingServer[PublishStreamRequest, PublishStreamResponse]) error {
 	return status.Error(codes.Unimplemented, "method PublishStream not implemented")
+}
+func (UnimplementedBrokerServer) Call(context.Context, *CallRequest) (*CallResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Call not implemented")
 }
 func (UnimplementedBrokerServer) Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error {
 	return status.Error(codes.Unimplemented, "method Subscribe not implemented")
@@ -270,6 +296,24 @@ func _Broker_PublishStream_Handler(srv interface{}, stream grpc.ServerStream) er
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Broker_PublishStreamServer = grpc.BidiStreamingServer[PublishStreamRequest, PublishStreamResponse]
 
+func _Broker_Call_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CallRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BrokerServer).Call(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Broker_Call_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BrokerServer).Call(ctx, req.(*CallRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Broker_Subscribe_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(SubscribeRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -338,6 +382,10 @@ var Broker_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "BatchPublish",
 			Handler:    _Broker_BatchPublish_Handler,
+		},
+		{
+			MethodName: "Call",
+			Handler:    _Broker_Call_Handler,
 		},
 		{
 			MethodName: "Pull",
