@@ -14,14 +14,13 @@ use super::{
 };
 use crate::{
     client::{PublishRequest, Question, Responder},
-    model::limits,
     units::{Span, above_zero},
 };
 
 /// The attribute of a reply whose command failed: why.
 pub const ERROR: &str = "tilde-error";
-/// What a command may say: with its envelope it is a message.
-const REPLY_BYTES: usize = limits::MESSAGE_BYTES - (8 << 10);
+/// What a command may say: the broker takes messages of a MiB, their envelope included.
+const REPLY_BYTES: usize = (1 << 20) - (12 << 10);
 
 /// Answer calls with a command
 ///

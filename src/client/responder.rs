@@ -13,7 +13,9 @@ use super::{Client, Event, Fault, Message, PublishRequest, Published, Publisher,
 #[derive(Debug)]
 pub struct Responder {
     subscriber: Subscriber,
-    publisher: Publisher,
+    client: Client,
+    // There from the first question on.
+    publisher: Option<Publisher>,
     waiting: VecDeque<Message>,
 }
 
@@ -29,7 +31,8 @@ impl Responder {
     pub(super) fn new(client: &Client, patterns: Vec<String>) -> Self {
         Responder {
             subscriber: client.subscribe(patterns).responder().start(),
-            publisher: client.publisher(),
+            client: client.clone(),
+            publisher: None,
             waiting: VecDeque::new(),
         }
     }
@@ -39,7 +42,8 @@ impl Responder {
     pub async fn next(&mut self) -> Option<Result<Question, Fault>> {
         loop {
             if let Some(message) = self.waiting.pop_front() {
-                return Some(Ok(Question { message, publisher: self.publisher.clone() }));
+                let publisher = self.publisher.get_or_insert_with(|| self.client.publisher()).clone();
+                return Some(Ok(Question { message, publisher }));
             }
             match self.subscriber.next().await? {
                 Ok(event) => self.take(event),
