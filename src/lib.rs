@@ -19,6 +19,7 @@ pub mod apps;
 
 pub mod clock;
 pub mod config;
+pub mod process;
 pub mod shutdown;
 pub mod telemetry;
 pub mod units;

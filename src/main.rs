@@ -6,7 +6,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tilde::apps::{
     bench, call, config, consume, failure,
     flags::{self, Flags},
-    inbox, log, namespace, publish, respond, serve, subscribe, subscription, topics,
+    gateway, inbox, log, namespace, publish, respond, serve, subscribe, subscription, topics,
     transfer::{export, import},
 };
 
@@ -31,6 +31,7 @@ enum Command {
     Respond(respond::Args),
     Consume(consume::Args),
     Inbox(inbox::Args),
+    Gateway(gateway::Args),
     Subscription(subscription::Args),
     Topics(topics::Args),
     Namespace(namespace::Args),
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         Command::Respond(args) => respond::run(args),
         Command::Consume(args) => consume::run(args),
         Command::Inbox(args) => inbox::run(args),
+        Command::Gateway(args) => gateway::run(args),
         Command::Subscription(args) => subscription::run(args),
         Command::Topics(args) => topics::run(args),
         Command::Namespace(args) => namespace::run(args),

@@ -11,6 +11,7 @@ pub mod call;
 pub mod respond;
 
 pub mod consume;
+pub mod gateway;
 pub mod inbox;
 pub mod subscription;
 

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::process;
+use crate::process;
 
 /// What the edge counts of itself.
 #[derive(Debug, Default)]

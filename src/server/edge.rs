@@ -19,12 +19,11 @@ use super::{
     http::{Origins, Pages, Plain, Rest, profiles::Profile},
     layer,
     local::Local,
-    process,
     readiness::{Readiness, State},
     routes::Routes,
     webhook::Webhooks,
 };
-use crate::{broker::Broker, model::Error, shutdown::Shutdown, telemetry::Metrics};
+use crate::{broker::Broker, model::Error, process, shutdown::Shutdown, telemetry::Metrics};
 
 /// Files that the broker opens besides connections: segments, the state, the log of the process.
 const OTHER_FILES: u64 = 1_024;

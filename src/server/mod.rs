@@ -19,7 +19,6 @@ mod http1;
 mod json;
 mod local;
 mod meeting;
-mod process;
 mod readiness;
 
 mod layer;

@@ -12,13 +12,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("clock", &["model"]),
     ("units", &[]),
+    ("process", &[]),
     ("shutdown", &[]),
     ("telemetry", &["model"]),
     ("config", &["model", "units"]),
     ("pb", &[]),
     ("engine", &["model", "clock"]),
     ("broker", &["model", "engine", "clock", "telemetry"]),
-    ("server", &["model", "broker", "pb", "shutdown", "telemetry", "units"]),
+    ("server", &["model", "broker", "pb", "process", "shutdown", "telemetry", "units"]),
     ("client", &["model", "pb", "clock"]),
     // The broker is put together here, so this one knows the parts by name; and this one works on the files of a broker
     // that is stopped.
@@ -27,7 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("apps/log", &["apps", "pb", "engine", "model", "clock", "config", "units"]),
     // Shows what `serve` would run with.
     ("apps/config", &["apps", "apps/serve", "config"]),
-    ("apps", &["client", "pb", "clock", "units"]),
+    ("apps", &["client", "pb", "clock", "process", "units"]),
     ("main", &["apps", "apps/serve", "apps/log", "apps/config"]),
 ];
 

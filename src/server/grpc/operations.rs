@@ -10,7 +10,7 @@ use crate::{
     broker::Broker,
     model::{Result, limits},
     pb::{server::operations_server, v1 as pb},
-    server::process,
+    process,
     shutdown::Shutdown,
 };
 

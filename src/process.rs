@@ -11,6 +11,12 @@ pub fn resident_bytes() -> Option<u64> {
     Some(pages * param::page_size() as u64)
 }
 
+/// Threads of the process.
+pub fn threads() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
+}
+
 /// Processor time that the process has used, in its own code and in the system's.
 pub fn cpu_time() -> Option<Duration> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
@@ -42,7 +48,7 @@ mod tests {
     #[test]
     fn the_system_tells() {
         assert!(resident_bytes().unwrap() > 1 << 20);
-        assert!(cpu_time().is_some());
+        assert!(cpu_time().is_some() && threads().unwrap() > 0);
         assert!(raise_open_files().is_none_or(|files| files > 0));
     }
 }
