@@ -13,6 +13,7 @@ mod durability;
 mod edge;
 mod engines;
 mod filter;
+mod gateway;
 mod grpcurl;
 mod layers;
 mod profiles;

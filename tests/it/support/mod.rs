@@ -1,6 +1,7 @@
 //! Starts the real binary on a free port, and talks to it as a user does.
 
 pub mod dice;
+pub mod disk;
 pub mod engine;
 pub mod http;
 pub mod nats;
