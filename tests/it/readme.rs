@@ -8,19 +8,23 @@ use std::{
     net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::mpsc::{self, Receiver},
+    sync::{
+        LazyLock,
+        mpsc::{self, Receiver},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use tilde::model::{Code, Reason};
 
-use crate::support::{Tilde, run, tool::tool};
+use crate::support::{Tilde, ports::free_address, run, tool::tool};
 
 /// Nothing that is waited for takes longer, unless it hangs.
 const HANGS: Duration = Duration::from_secs(60);
-/// Where the broker of the README listens.
+/// Where the broker of the README listens, and its gateway.
 const ADDRESS: &str = "127.0.0.1:7126";
+const GATEWAY: &str = "127.0.0.1:8090";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -32,7 +36,7 @@ fn readme() -> String {
 
 /// A fenced block of the language `console`: commands with what they print.
 struct Example {
-    /// The word behind the language: `serve` is the broker itself, `background` goes on while the next ones run.
+    /// The word behind the language: `serve` is the broker itself, `background` and `gateway` go on while the next ones run.
     kind: String,
     commands: Vec<Shown>,
 }
@@ -91,6 +95,12 @@ fn compare(shown: &Shown, printed: &[String]) {
     assert!(same, "README.md, line {}: {}\nshown:\n{expected}\nprinted:\n{printed}", shown.line, shown.command);
 }
 
+/// Where the gateway listens here.
+fn gateway() -> &'static str {
+    static GATEWAY: LazyLock<String> = LazyLock::new(free_address);
+    &GATEWAY
+}
+
 /// A shell that finds `tilde`, the tools and the broker.
 fn shell(broker: &Tilde, command: &str) -> Command {
     let own = Path::new(env!("CARGO_BIN_EXE_tilde"));
@@ -100,6 +110,7 @@ fn shell(broker: &Tilde, command: &str) -> Command {
     let path = env::join_paths(places.into_iter().chain(env::split_paths(&path))).unwrap();
     let address = broker.url.strip_prefix("http://").expect("as it said where it listens");
     let command = command.replace("cargo run --release --", "tilde").replace(ADDRESS, address);
+    let command = command.replace(GATEWAY, gateway());
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{{ {command}\n}} 2>&1")]).current_dir(broker.directory());
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TILDE_")) {
@@ -118,19 +129,29 @@ struct Background<'a> {
 }
 
 impl<'a> Background<'a> {
-    /// Starts it, and waits until the broker has its stream, with which there are so many.
-    fn start(broker: &Tilde, shown: &'a Shown, streams: usize) -> Self {
+    /// Starts it.
+    fn start(broker: &Tilde, shown: &'a Shown) -> Self {
         // The shell makes way for the command, so that it is the one that is killed.
         let mut process = shell(broker, &format!("exec {}", shown.command)).spawn().unwrap();
         let (send, lines) = mpsc::channel();
         let printed = BufReader::new(process.stdout.take().unwrap());
-        thread::spawn(move || printed.lines().map_while(Result::ok).for_each(|line| drop(send.send(line))));
-        let begun = Instant::now();
-        let open = format!("tilde_streams{{namespace=\"default\"}} {streams}\n");
-        while !metrics(broker).contains(&open) {
-            assert!(begun.elapsed() < HANGS, "README.md, line {}: it opens no stream", shown.line);
-        }
+        let as_shown = |line: String| line.replace(gateway(), GATEWAY);
+        thread::spawn(move || printed.lines().map_while(Result::ok).for_each(|line| drop(send.send(as_shown(line)))));
         Background { shown, process, lines }
+    }
+
+    /// Waits until the broker has its stream, with which there are so many at least.
+    fn subscribed(self, broker: &Tilde, streams: usize) -> Self {
+        let begun = Instant::now();
+        let open = || {
+            let metrics = metrics(broker);
+            let found = metrics.lines().find_map(|line| line.strip_prefix("tilde_streams{namespace=\"default\"} "));
+            found.and_then(|open| open.parse().ok()).unwrap_or(0)
+        };
+        while open() < streams {
+            assert!(begun.elapsed() < HANGS, "README.md, line {}: it opens no stream", self.shown.line);
+        }
+        self
     }
 
     #[track_caller]
@@ -162,7 +183,7 @@ fn the_examples_do_what_they_show() {
     let examples = examples(&text);
     let broker = Tilde::start(&[]);
     let address = broker.url.strip_prefix("http://").expect("as it said where it listens").to_owned();
-    let mut background = Vec::new();
+    let (mut background, mut gateways) = (Vec::new(), Vec::new());
     let mut run_here = 0;
     for example in &examples {
         for shown in &example.commands {
@@ -173,7 +194,14 @@ fn the_examples_do_what_they_show() {
                         broker.ready.trim_end().replace(&address, ADDRESS).replace("in data", "in ./tilde-data");
                     compare(shown, &[ready]);
                 }
-                "background" => background.push(Background::start(&broker, shown, background.len() + 1)),
+                "background" => {
+                    let streams = background.len() + 1;
+                    background.push(Background::start(&broker, shown).subscribed(&broker, streams));
+                }
+                "gateway" => {
+                    gateways.push(Background::start(&broker, shown));
+                    gateways.iter().for_each(Background::compare);
+                }
                 _ => {
                     let answer = run(shell(&broker, &shown.command), None);
                     let printed = String::from_utf8(answer.stdout).unwrap().replace(&address, ADDRESS);
@@ -184,7 +212,7 @@ fn the_examples_do_what_they_show() {
         }
     }
     background.iter().for_each(Background::compare);
-    assert!(run_here >= 15 && background.len() == 2, "the README was read");
+    assert!(run_here >= 15 && background.len() == 2 && gateways.len() == 1, "the README was read");
     drop(background);
     broker.stop();
 }
