@@ -9,7 +9,7 @@ mod groups;
 mod replies;
 pub mod responders;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -22,7 +22,7 @@ use self::{
     groups::{Joined, Key},
     replies::correlation,
 };
-use super::{Broker, Publish, publish::Single, served::Served};
+use super::{Broker, Publish, Shared, publish::Single, served::Served};
 use crate::model::{Durability, Error, Reason, Result, Topic, limits, topic};
 
 /// What a caller asks.
@@ -54,19 +54,22 @@ impl Broker {
         let deadline = Instant::now() + call.timeout;
         let begun = self.begin(call);
         async move {
-            let Begun { waiting, asking, closed_at } = begun?;
-            if let Some(asking) = asking {
-                asking.await?;
+            let (waiting, asking) = begun?;
+            let mut replied = pin!(waiting.replies(deadline, &self.shared));
+            let Some(asking) = asking else { return replied.await };
+            tokio::select! {
+                biased;
+                () = asking => replied.await,
+                replied = &mut replied => replied,
             }
-            waiting.replies(deadline, closed_at).await
         }
     }
 
-    /// Checks a call, finds it a place, and has its request encoded if nobody else makes it.
+    /// Finds a call its place; and what is to be done for it, if nobody else does.
     fn begin<'a>(
         self: &'a Arc<Self>,
         call: Call<'_>,
-    ) -> Result<Begun<impl Future<Output = Result<()>> + Send + use<'a>>> {
+    ) -> Result<(Waiting, Option<impl Future<Output = ()> + Send + use<'a>>)> {
         self.refuse_while_draining()?;
         let Call { mut publish, max_replies, collapse_key, timeout } = call;
         check(&publish)?;
@@ -75,52 +78,35 @@ impl Broker {
             let message = format!("{most} calls wait for a reply, as many as the broker holds: try again");
             Error::new(Reason::TooManyCalls, message).with("limit", most)
         })?;
-        let namespace = publish.namespace.as_ref().unwrap_or(&self.default);
-        let served = self.served(namespace)?;
+        let served = self.served(publish.namespace.as_ref().unwrap_or(&self.default))?;
         let is_shared = !collapse_key.is_empty();
         let topic: Box<str> = publish.message.topic.as_str().into();
         let key = is_shared.then(|| Key { topic: topic.clone(), max_replies, word: collapse_key.into() });
-        let Joined { id, is_first, changed } =
-            served.place.replies.groups().join(self.shared.clock.random(), key, max_replies);
-        served.place.metrics.waiting_calls.inc();
-        let waiting = Waiting { served: served.clone(), id, is_first, changed, _permit: permit };
-        let closed_at = self.shared.clone();
-        let closed_at = async move {
-            closed_at.closing.cancelled().await;
-            if let Some(deadline) = closed_at.deadline.get() {
-                sleep_until(*deadline).await;
-            }
-            let message =
-                "the broker stops, and nobody answered yet: whether anybody worked on the request is not known";
-            Error::new(Reason::NoReply, message).retry_after(closed_at.reconnect_delay())
-        };
-        let closed_at: Ended = Box::pin(closed_at);
-        if !is_first {
-            return Ok(Begun { waiting, asking: None, closed_at });
+        let joined = served.place.replies.groups().join(self.shared.clock.random(), key, max_replies);
+        let waiting = Waiting::new(served.clone(), &joined, permit);
+        if !joined.is_first {
+            return Ok((waiting, None));
         }
         publish.message.reply_to = self.shared.reply_topic.clone().into();
-        publish.message.correlation_id = correlation(id).into();
+        publish.message.correlation_id = correlation(joined.id).into();
         publish.durability = publish.durability.or(Some(Durability::Memory));
         if !is_shared {
-            publish.ttl = publish.ttl.or(Some(timeout.max(Duration::from_millis(1))));
+            publish.ttl = publish.ttl.or(Some(timeout));
         }
-        let single = self.single(publish);
-        let broker = self.clone();
+        let (broker, single) = (self.clone(), self.single(publish));
         let ask = async move {
-            let asked = broker.ask(&served, &topic, single).await;
-            if let Err(error) = asked {
-                served.place.replies.groups().fail(id, error);
+            if let Err(error) = broker.ask(&served, &topic, single).await {
+                served.place.replies.groups().fail(joined.id, error);
             }
         };
-        // Whoever makes a request for others may leave them.
         let asking = async move {
             match is_shared {
+                // Whoever makes a request for others may leave them.
                 true => drop(tokio::spawn(ask)),
                 false => ask.await,
             }
-            Ok(())
         };
-        Ok(Begun { waiting, asking: Some(asking), closed_at })
+        Ok((waiting, Some(asking)))
     }
 
     /// Makes a request, if somebody is there for it.
@@ -137,17 +123,6 @@ impl Broker {
     }
 }
 
-type Ended = std::pin::Pin<Box<dyn Future<Output = Error> + Send>>;
-
-/// A call that has its place.
-struct Begun<A> {
-    waiting: Waiting,
-    // What is to be done for it, if nobody else does.
-    asking: Option<A>,
-    // Ends when the broker waits no longer.
-    closed_at: Ended,
-}
-
 /// A caller's place; it is given back when this is dropped.
 struct Waiting {
     served: Arc<Served>,
@@ -158,8 +133,15 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Waits for what the group waits for, at most until `deadline`: then what has come by then counts.
-    async fn replies(&self, deadline: Instant, closed: Ended) -> Result<Replied> {
+    fn new(served: Arc<Served>, joined: &Joined, permit: OwnedSemaphorePermit) -> Self {
+        served.place.metrics.waiting_calls.inc();
+        let Joined { id, is_first, changed } = joined;
+        Waiting { served, id: *id, is_first: *is_first, changed: changed.clone(), _permit: permit }
+    }
+
+    /// Waits for what the group waits for, at most until `deadline`, or until a broker that stops waits no longer: then what
+    /// has come by then counts.
+    async fn replies(&self, deadline: Instant, shared: &Shared) -> Result<Replied> {
         let place = &self.served.place;
         let ended = async {
             loop {
@@ -170,11 +152,17 @@ impl Waiting {
                 changed.await;
             }
         };
+        let stopped_at = async {
+            shared.closing.cancelled().await;
+            if let Some(deadline) = shared.deadline.get() {
+                sleep_until(*deadline).await;
+            }
+        };
         let outcome = tokio::select! {
             biased;
             outcome = ended => outcome,
             () = sleep_until(deadline) => self.so_far(no_reply()),
-            error = closed => self.so_far(error),
+            () = stopped_at => self.so_far(stopped()),
         };
         match &outcome {
             Ok(_) => place.metrics.answered_calls.inc(),
@@ -194,6 +182,12 @@ impl Drop for Waiting {
         self.served.place.replies.groups().leave(self.id);
         self.served.place.metrics.waiting_calls.dec();
     }
+}
+
+fn stopped() -> Error {
+    let message = "the broker stops, and nobody answered yet: whether anybody worked on the request is not known; ask again if \
+                   that does no harm, another broker or this one when it is back";
+    Error::new(Reason::NoReply, message)
 }
 
 fn no_reply() -> Error {
