@@ -6,8 +6,9 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tilde::apps::{
     bench, config, consume, failure,
     flags::{self, Flags},
-    inbox, log, namespace, publish, serve, subscribe, subscription, topics,
+    inbox, log, namespace, publish, review, serve, subscribe, subscription, topics,
     transfer::{export, import},
+    watch,
 };
 
 // As fast as the others within noise, and the one that holds the least memory for idle connections.
@@ -30,6 +31,8 @@ enum Command {
     Consume(consume::Args),
     Inbox(inbox::Args),
     Subscription(subscription::Args),
+    Watch(watch::Args),
+    Review(review::Args),
     Topics(topics::Args),
     Namespace(namespace::Args),
     Export(export::Args),
@@ -62,6 +65,8 @@ fn main() -> ExitCode {
         Command::Consume(args) => consume::run(args),
         Command::Inbox(args) => inbox::run(args),
         Command::Subscription(args) => subscription::run(args),
+        Command::Watch(args) => watch::run(args),
+        Command::Review(args) => review::run(args),
         Command::Topics(args) => topics::run(args),
         Command::Namespace(args) => namespace::run(args),
         Command::Export(args) => export::run(args),

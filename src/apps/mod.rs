@@ -11,6 +11,9 @@ pub mod consume;
 pub mod inbox;
 pub mod subscription;
 
+pub mod review;
+pub mod watch;
+
 pub mod namespace;
 pub mod topics;
 

@@ -1,0 +1,212 @@
+//! Which paths to look at, and when: hints from the kernel, told apart from the truth, which only a look has.
+//!
+//! A path is looked at when nothing was heard of it for a moment, so that a file that is emptied and written again is one
+//! change. Too many hints, or hints that were lost, are a hint to look at everything.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use notify::{
+    ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
+    event::{AccessKind, AccessMode},
+};
+
+/// For how long nothing must be heard of a path.
+const QUIET: Duration = Duration::from_millis(50);
+/// How long a path that is never quiet waits at most.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What becomes ready so soon is taken along, so that both names of a renamed file come together.
+const TOGETHER: Duration = Duration::from_millis(20);
+/// Hints that are kept. Looking at everything is cheaper than so many looks.
+const HINTS: usize = 10_000;
+
+/// What there is to look at.
+#[derive(Debug, Default)]
+pub struct Hints {
+    waiting: Mutex<Waiting>,
+    told: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    // When it was first heard of, and when last.
+    paths: HashMap<PathBuf, (Instant, Instant)>,
+    everything: bool,
+    stopped: bool,
+}
+
+/// What to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Look at these.
+    Paths(BTreeSet<PathBuf>),
+    /// Look at everything.
+    Everything,
+    /// Nothing more.
+    Stop,
+}
+
+impl Hints {
+    /// Something may have happened to a path.
+    pub fn hint(&self, path: PathBuf) {
+        let (mut waiting, now) = (self.waiting(), Instant::now());
+        if waiting.paths.len() >= HINTS && !waiting.paths.contains_key(&path) {
+            waiting.paths.clear();
+            waiting.everything = true;
+        }
+        // A walk will come by.
+        if !waiting.everything {
+            waiting.paths.entry(path).or_insert((now, now)).1 = now;
+        }
+        self.told.notify_all();
+    }
+
+    /// Something happened, and nobody knows to what.
+    pub fn everything(&self) {
+        self.waiting().everything = true;
+        self.told.notify_all();
+    }
+
+    /// Nothing is looked at any more.
+    pub fn stop(&self) {
+        self.waiting().stopped = true;
+        self.told.notify_all();
+    }
+
+    /// Whether nothing is looked at any more.
+    pub fn is_stopped(&self) -> bool {
+        self.waiting().stopped
+    }
+
+    /// Waits for something to do; everything is to be looked at when `pause` is over.
+    pub fn next(&self, pause: Duration) -> Next {
+        let end = Instant::now() + pause;
+        let mut waiting = self.waiting();
+        loop {
+            let now = Instant::now();
+            if waiting.stopped {
+                return Next::Stop;
+            }
+            if waiting.everything || now >= end {
+                waiting.everything = false;
+                waiting.paths.clear();
+                return Next::Everything;
+            }
+            let first = waiting.paths.values().map(ready).min();
+            if first.is_some_and(|first| first <= now) {
+                let until = now + TOGETHER;
+                let (due, left) = waiting.paths.drain().partition(|(_, heard)| ready(heard) <= until);
+                waiting.paths = left;
+                let due: HashMap<_, _> = due;
+                return Next::Paths(due.into_keys().collect());
+            }
+            let left = first.map_or(end, |first| first.min(end)).saturating_duration_since(now);
+            waiting = self.told.wait_timeout(waiting, left).expect("nobody panics while holding the hints").0;
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("nobody panics while holding the hints")
+    }
+}
+
+fn ready((first, last): &(Instant, Instant)) -> Instant {
+    (*last + QUIET).min(*first + PATIENCE)
+}
+
+/// Hears from the kernel what happens in directories.
+#[derive(Debug)]
+pub struct Ear(RecommendedWatcher);
+
+/// Why a directory cannot be listened to.
+#[derive(Debug)]
+pub enum Deaf {
+    /// The kernel takes no more.
+    Full,
+    /// Something else.
+    Other(String),
+}
+
+impl Ear {
+    /// Tells the hints of whatever it hears.
+    pub fn new(hints: Arc<Hints>) -> Result<Ear, Deaf> {
+        let heard = move |event: notify::Result<Event>| match event {
+            Ok(event) if event.need_rescan() => {
+                eprintln!("more happened than the kernel could tell: looking at everything");
+                hints.everything();
+            }
+            Ok(event) if concerns(&event.kind) => event.paths.into_iter().for_each(|path| hints.hint(path)),
+            Ok(_) => {}
+            Err(_) => hints.everything(),
+        };
+        notify::recommended_watcher(heard).map(Ear).map_err(Deaf::from)
+    }
+
+    /// Listens to a directory. Again is no error: it may be another one of that name.
+    pub fn listen(&mut self, directory: &Path, is_root: bool) -> Result<(), Deaf> {
+        // Linux listens to each directory by itself, so that none is that is left out; others to a tree at once.
+        let mode = match cfg!(target_os = "linux") {
+            true => RecursiveMode::NonRecursive,
+            false if is_root => RecursiveMode::Recursive,
+            false => return Ok(()),
+        };
+        match self.0.watch(directory, mode) {
+            // It went away, which the walk will see.
+            Err(error) if matches!(error.kind, ErrorKind::PathNotFound) => Ok(()),
+            result => result.map_err(Deaf::from),
+        }
+    }
+}
+
+impl From<notify::Error> for Deaf {
+    fn from(error: notify::Error) -> Self {
+        match error.kind {
+            ErrorKind::MaxFilesWatch => Deaf::Full,
+            // What this process, or this user, may open.
+            ErrorKind::Io(error) if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => Deaf::Full,
+            kind => Deaf::Other(notify::Error::new(kind).to_string()),
+        }
+    }
+}
+
+/// Whether it can be a change: looks are not, and this program looks often.
+fn concerns(kind: &EventKind) -> bool {
+    !matches!(kind, EventKind::Access(access) if *access != AccessKind::Close(AccessMode::Write))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_heard_is_looked_at_once_it_is_quiet() {
+        let hints = Hints::default();
+        for path in ["a", "b", "a"] {
+            hints.hint(path.into());
+        }
+        assert_eq!(hints.next(PATIENCE), Next::Paths(["a".into(), "b".into()].into()));
+        assert_eq!(hints.next(Duration::ZERO), Next::Everything);
+    }
+
+    #[test]
+    fn too_many_hints_are_a_hint_to_look_at_everything() {
+        let hints = Hints::default();
+        (0..=HINTS).for_each(|n| hints.hint(n.to_string().into()));
+        assert_eq!(hints.next(PATIENCE), Next::Everything);
+        hints.hint("a".into());
+        hints.everything();
+        assert_eq!(hints.next(PATIENCE), Next::Everything);
+        hints.stop();
+        assert_eq!(hints.next(PATIENCE), Next::Stop);
+    }
+
+    #[test]
+    fn a_path_that_is_never_quiet_is_looked_at_all_the_same() {
+        let (begun, late) = (Instant::now(), Instant::now() + PATIENCE * 5);
+        assert_eq!(ready(&(begun, late)), begun + PATIENCE);
+    }
+}
