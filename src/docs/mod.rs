@@ -6,6 +6,9 @@ pub mod architecture {}
 #[doc = include_str!("delivery.md")]
 pub mod delivery {}
 
+#[doc = include_str!("files.md")]
+pub mod files {}
+
 #[doc = include_str!("http.md")]
 pub mod http {}
 

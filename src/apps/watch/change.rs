@@ -148,7 +148,6 @@ impl Change<'_> {
     /// The names, as GNU patch and git read them. What has no hunks is said as git says it.
     fn head(&self) -> Vec<u8> {
         let [old, new] = self.names();
-        let of = |side: Option<Side<'_>>, name: &Vec<u8>| side.map_or_else(|| b"/dev/null".to_vec(), |_| name.clone());
         let is_empty = |side: Option<Side<'_>>| side.is_none_or(|side| side.text.is_empty());
         let git = [b"diff --git ", trimmed(&old), b" ", trimmed(&new), b"\n"].concat();
         match self.kind {
@@ -161,13 +160,16 @@ impl Change<'_> {
             }
             Kind::Created if is_empty(self.new) => [&git[..], b"new file mode 100644\n"].concat(),
             Kind::Deleted if is_empty(self.old) => [&git[..], b"deleted file mode 100644\n"].concat(),
-            _ => [b"--- ", &of(self.old, &old)[..], b"\n+++ ", &of(self.new, &new), b"\n"].concat(),
+            _ => {
+                let [old, new] = self.sides();
+                [b"--- ", &old[..], b"\n+++ ", &new, b"\n"].concat()
+            }
         }
     }
 
     /// What stands in the place of a diff.
     fn differ(&self) -> Vec<u8> {
-        let [old, new] = self.names();
+        let [old, new] = self.sides();
         let mut text = [b"Binary files ", trimmed(&old), b" and ", trimmed(&new), b" differ\n"].concat();
         for (side, word) in [(self.old, "old"), (self.new, "new")] {
             let said = side.map_or_else(
@@ -177,6 +179,13 @@ impl Change<'_> {
             text.extend(said.into_bytes());
         }
         text
+    }
+
+    /// The names of both sides; of one that is not there it is that of nothing.
+    fn sides(&self) -> [Vec<u8>; 2] {
+        let [old, new] = self.names();
+        let there = |side: Option<Side<'_>>, name| side.map_or_else(|| b"/dev/null".to_vec(), |_| name);
+        [there(self.old, old), there(self.new, new)]
     }
 
     fn names(&self) -> [Vec<u8>; 2] {

@@ -21,7 +21,7 @@ use super::{
     tree::{self, Contents, Sight, Tree},
 };
 use crate::{
-    apps::failure::Failure,
+    apps::{failure::Failure, message::on_its_line},
     clock::{Clock as _, SystemClock},
     units::Span,
 };
@@ -224,7 +224,7 @@ impl Looker {
         seen.different.retain(|path| {
             let later = !self.deferred.contains(path) && unfinished(path);
             if later {
-                self.hints.hint(path.clone());
+                self.hints.hint([path.clone()]);
                 deferred.insert(path.clone());
             }
             !later
@@ -373,7 +373,8 @@ impl Looker {
             self.closed.clear();
         }
         if !self.closed.contains(&path) {
-            eprintln!("{} cannot be read, and is tried again later: {error}", path.display());
+            let shown = on_its_line(&path.to_string_lossy());
+            eprintln!("{shown} cannot be read, and is tried again later: {error}");
             self.closed.insert(path);
         }
     }

@@ -177,13 +177,13 @@ impl Args {
         match (&self.state, room.changes()) {
             (_, 0) => Ok(()),
             (Some(state), _) if !self.once => {
-                eprintln!("{changes} not published yet: the next start with --state {} publishes", state.display());
+                eprintln!("{changes} to be published yet, by the next start with --state {}", state.display());
                 Ok(())
             }
             (Some(_), _) => Err(Failure::new(format!("{changes} could not be published within {}", Span(ONCE)))
                 .hint("the next run publishes what is left")
                 .into()),
-            (None, _) => Err(Failure::new(format!("{changes} could not be published, and are lost"))
+            (None, _) => Err(Failure::new(format!("what could not be published is lost: {changes}"))
                 .hint("--state FILE keeps them until the broker is back")
                 .into()),
         }

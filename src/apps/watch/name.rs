@@ -69,12 +69,13 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// A name as the headers of a diff have it, so that GNU patch and git read the same name again: in quotes if it holds
-/// quotes, backslashes, control characters or what is no UTF-8, and with a tab behind it if it holds blanks.
+/// quotes, backslashes, control characters or what is no UTF-8, or ends in a blank, and with a tab behind it if it holds
+/// others.
 pub fn header(side: &str, relative: &Path) -> Vec<u8> {
     let name = [side.as_bytes(), relative.as_os_str().as_bytes()].concat();
     let odd = |letter: char| letter.is_control() || matches!(letter, '"' | '\\');
     match std::str::from_utf8(&name) {
-        Ok(text) if !text.contains(odd) => {
+        Ok(text) if !text.contains(odd) && !text.ends_with(char::is_whitespace) => {
             let tab = if text.contains(char::is_whitespace) { "\t" } else { "" };
             format!("{text}{tab}").into_bytes()
         }
@@ -134,6 +135,7 @@ mod tests {
         for (name, expected) in [
             (&b"x"[..], &b"a/x"[..]),
             (b"x y", b"a/x y\t"),
+            (b"x ", b"\"a/x \""),
             (b"x\"y", b"\"a/x\\\"y\""),
             (b"x\n\\", b"\"a/x\\n\\\\\""),
             ("ä".as_bytes(), "a/ä".as_bytes()),

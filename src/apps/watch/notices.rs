@@ -51,16 +51,18 @@ pub enum Next {
 }
 
 impl Hints {
-    /// Something may have happened to a path.
-    pub fn hint(&self, path: PathBuf) {
+    /// Something may have happened to these paths, which are looked at together: both names of a renamed file, say.
+    pub fn hint(&self, paths: impl IntoIterator<Item = PathBuf>) {
         let (mut waiting, now) = (self.waiting(), Instant::now());
-        if waiting.paths.len() >= HINTS && !waiting.paths.contains_key(&path) {
-            waiting.paths.clear();
-            waiting.everything = true;
-        }
-        // A walk will come by.
-        if !waiting.everything {
-            waiting.paths.entry(path).or_insert((now, now)).1 = now;
+        for path in paths {
+            if waiting.paths.len() >= HINTS && !waiting.paths.contains_key(&path) {
+                waiting.paths.clear();
+                waiting.everything = true;
+            }
+            // A walk will come by.
+            if !waiting.everything {
+                waiting.paths.entry(path).or_insert((now, now)).1 = now;
+            }
         }
         self.told.notify_all();
     }
@@ -139,7 +141,7 @@ impl Ear {
                 eprintln!("more happened than the kernel could tell: looking at everything");
                 hints.everything();
             }
-            Ok(event) if concerns(&event.kind) => event.paths.into_iter().for_each(|path| hints.hint(path)),
+            Ok(event) if concerns(&event.kind) => hints.hint(event.paths),
             Ok(_) => {}
             Err(_) => hints.everything(),
         };
@@ -186,7 +188,7 @@ mod tests {
     fn what_is_heard_is_looked_at_once_it_is_quiet() {
         let hints = Hints::default();
         for path in ["a", "b", "a"] {
-            hints.hint(path.into());
+            hints.hint([path.into()]);
         }
         assert_eq!(hints.next(PATIENCE), Next::Paths(["a".into(), "b".into()].into()));
         assert_eq!(hints.next(Duration::ZERO), Next::Everything);
@@ -195,9 +197,9 @@ mod tests {
     #[test]
     fn too_many_hints_are_a_hint_to_look_at_everything() {
         let hints = Hints::default();
-        (0..=HINTS).for_each(|n| hints.hint(n.to_string().into()));
+        (0..=HINTS).for_each(|n| hints.hint([n.to_string().into()]));
         assert_eq!(hints.next(PATIENCE), Next::Everything);
-        hints.hint("a".into());
+        hints.hint(["a".into()]);
         hints.everything();
         assert_eq!(hints.next(PATIENCE), Next::Everything);
         hints.stop();

@@ -9,6 +9,8 @@ pub mod plain;
 pub mod ports;
 pub mod proxy;
 pub mod receiver;
+pub mod running;
+pub mod small_disk;
 pub mod tool;
 
 use std::{
