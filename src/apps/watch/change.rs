@@ -218,3 +218,37 @@ pub fn without_diff(mut request: PublishRequest) -> PublishRequest {
 fn trimmed(name: &[u8]) -> &[u8] {
     name.strip_suffix(b"\t").unwrap_or(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(kind: Kind, old: Option<(&str, Form, &[u8])>, new: Option<(&str, Form, &[u8])>) -> String {
+        let known = |form: Form| Known { size: 7, form: form.into(), hash: vec![0xab], ..Known::default() };
+        let [one, other] = [old, new].map(|side| side.map_or_else(Known::default, |(_, form, _)| known(form)));
+        let old = old.map(|(path, _, text)| Side { path: Path::new(path), known: &one, text });
+        let new = new.map(|(path, _, text)| Side { path: Path::new(path), known: &other, text });
+        let request = Change { kind, root: Path::new("/r"), old, new, time: 0 }.request("");
+        match request.payload {
+            Some(Payload::Text(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_has_no_lines_is_said_as_git_says_it() {
+        let (empty, text) = (Some(("/r/a b", Form::Text, &b""[..])), Some(("/r/c", Form::Text, &b"c\n"[..])));
+        assert_eq!(shown(Kind::Created, None, empty), "diff --git a/a b b/a b\nnew file mode 100644\n");
+        assert_eq!(shown(Kind::Deleted, empty, None), "diff --git a/a b b/a b\ndeleted file mode 100644\n");
+        assert_eq!(shown(Kind::Deleted, text, None), "--- a/c\n+++ /dev/null\n@@ -1 +0,0 @@\n-c\n");
+        let renamed = "diff --git a/a b b/c\nsimilarity index 100%\nrename from a b\nrename to c\n";
+        assert_eq!(shown(Kind::Renamed, empty, text), renamed);
+    }
+
+    #[test]
+    fn what_has_no_diff_has_sizes_and_hashes() {
+        let binary = Some(("/r/a b", Form::Binary, &b""[..]));
+        let expected = "Binary files /dev/null and b/a b differ\nold: none\nnew: 7 bytes, sha256 ab\n";
+        assert_eq!(shown(Kind::Created, None, binary), expected);
+    }
+}

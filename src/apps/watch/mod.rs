@@ -1,19 +1,26 @@
 //! `tilde watch`: publishes what changes in the files of directories, as diffs.
 //!
-//! A change passes `notices`, where the kernel tells of it; the `looker`, which finds in the `tree` what became of the
-//! file and compares it with what is `known`; `change` and `diff`, which make a message of it; and the `outbox`, which
-//! publishes it. Hints may be lost: a look at everything, every now and then, is what holds.
+//! A change passes the `ear`, where the kernel tells of it; the `hints`, where it waits for a moment; the `looker`, which
+//! finds the file in the `tree` and compares it with what is `known`; the `recorder`, which makes a `change` of it, with its
+//! `diff`, and records both; and the `outbox`, which publishes it. Hints may be lost: a look at everything, every now and
+//! then, is what holds.
+
+mod ear;
+mod hints;
+
+mod closed;
+mod looker;
+mod tree;
 
 mod batch;
 mod change;
 mod diff;
 mod known;
-mod looker;
 pub mod name;
-mod notices;
+mod recorder;
+
 mod outbox;
 mod room;
-mod tree;
 
 use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
@@ -21,10 +28,11 @@ use anyhow::Context;
 use tokio::{sync::oneshot, time};
 
 use self::{
+    hints::Hints,
     known::Store,
-    looker::{Events, Looker},
-    notices::Hints,
+    looker::Looker,
     outbox::Outbox,
+    recorder::{Events, Recorder},
     room::Room,
     tree::Tree,
 };
@@ -106,9 +114,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let store = Arc::new(Store::open(args.state.as_deref())?);
         let room = Arc::new(Room::new(store.waiting()?));
         let hints = Arc::new(Hints::default());
-        let shared = (store.clone(), room.clone(), hints.clone());
+        let (events, prefix) = (args.events, args.topic_prefix.clone());
+        let recorder = Recorder { events, prefix, store: store.clone(), room: room.clone() };
+        // A single look has nothing to hear.
         let poll = args.poll.or(args.once.then_some(ONCE));
-        let looker = Looker::new(tree, (args.events, args.topic_prefix.clone()), poll, shared);
+        let looker = Looker::new(tree, recorder, poll, hints.clone());
         let outbox = Outbox::new(store, room.clone(), args.remote.clone(), args.tenant.clone());
         let ended = watch(&args, looker, outbox, interrupt, &room).await;
         hints.stop();

@@ -54,6 +54,11 @@ impl Running {
         self.printed.try_iter().collect()
     }
 
+    /// What it said on standard error, and was not asked for yet.
+    pub fn said(&self) -> Vec<String> {
+        self.told.try_iter().collect()
+    }
+
     /// Waits for a line on standard error that holds this.
     #[track_caller]
     pub fn told(&mut self, part: &str) -> String {

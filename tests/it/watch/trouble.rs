@@ -18,6 +18,7 @@ fn of_twenty_thousand_files_none_is_missed_when_the_kernel_tells_too_little() {
     let mut watcher = world.watch(&["--state", "state"]);
     world.append(&name(FILES - 1), "first\n");
     assert_eq!(names(&world.published()), [format!("f{}", FILES - 1)]);
+    assert_eq!(watcher.said(), Vec::<String>::new(), "its own reading is no news");
     watcher.signal(Signal::STOP);
     // Three notices each, and the kernel keeps 16,384.
     let changed = rounds(7_000, FILES - 1);
