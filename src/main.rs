@@ -6,8 +6,9 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tilde::apps::{
     bench, call, config, consume, failure,
     flags::{self, Flags},
-    gateway, inbox, log, namespace, publish, respond, serve, subscribe, subscription, topics,
+    gateway, inbox, log, namespace, publish, respond, review, serve, subscribe, subscription, topics,
     transfer::{export, import},
+    watch,
 };
 
 // As fast as the others within noise, and the one that holds the least memory for idle connections.
@@ -33,6 +34,8 @@ enum Command {
     Inbox(inbox::Args),
     Gateway(gateway::Args),
     Subscription(subscription::Args),
+    Watch(watch::Args),
+    Review(review::Args),
     Topics(topics::Args),
     Namespace(namespace::Args),
     Export(export::Args),
@@ -49,7 +52,8 @@ Three terminals:
   tilde publish orders/eu '{\"id\":7}'
 
 Exit codes:
-  0  done; of `serve`, `subscribe`, `respond`, `consume`, `publish --lines`: or stopped by a signal, with all in order
+  0  done; of `serve`, `subscribe`, `respond`, `consume`, `watch`, `review`, `publish --lines`: or stopped by a signal,
+     with all in order
   1  failed, or refused by the broker; of `serve` and `config` also: a setting is wrong
   2  the command line is wrong or incomplete, and nothing was tried
   3  of `consume --count`: as many were settled as were asked for, and some of them as failed;
@@ -69,6 +73,8 @@ fn main() -> ExitCode {
         Command::Inbox(args) => inbox::run(args),
         Command::Gateway(args) => gateway::run(args),
         Command::Subscription(args) => subscription::run(args),
+        Command::Watch(args) => watch::run(args),
+        Command::Review(args) => review::run(args),
         Command::Topics(args) => topics::run(args),
         Command::Namespace(args) => namespace::run(args),
         Command::Export(args) => export::run(args),

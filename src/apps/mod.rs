@@ -15,6 +15,9 @@ pub mod gateway;
 pub mod inbox;
 pub mod subscription;
 
+pub mod review;
+pub mod watch;
+
 pub mod namespace;
 pub mod topics;
 

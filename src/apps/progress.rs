@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{task::AbortHandle, time};
 
-use super::bench::report::rate;
+use super::{bench::report::rate, output};
 
 /// How often the line is written anew.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -21,8 +21,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub struct Progress(Option<AbortHandle>);
 
 impl Progress {
-    /// Shows how `count` grows, of `total` if that is known.
+    /// Shows how `count` messages grow, of `total` if that is known.
     pub fn show(count: Arc<AtomicU64>, total: Option<u64>) -> Progress {
+        Progress::of("message", count, total)
+    }
+
+    /// The same for other things: `one` of them.
+    pub fn of(one: &'static str, count: Arc<AtomicU64>, total: Option<u64>) -> Progress {
         if !io::stderr().is_terminal() {
             return Progress(None);
         }
@@ -30,7 +35,7 @@ impl Progress {
             let start = Instant::now();
             loop {
                 time::sleep(PAUSE).await;
-                line(&sentence(count.load(Ordering::Relaxed), total, start.elapsed()));
+                line(&sentence(one, count.load(Ordering::Relaxed), total, start.elapsed()));
             }
         });
         Progress(Some(showing.abort_handle()))
@@ -52,9 +57,10 @@ fn line(text: &str) {
     let _ = write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush());
 }
 
-fn sentence(count: u64, total: Option<u64>, elapsed: Duration) -> String {
+fn sentence(one: &str, count: u64, total: Option<u64>, elapsed: Duration) -> String {
     let share = total.map(|total| format!(" ({} %)", count * 100 / total.max(1))).unwrap_or_default();
-    format!("{} s: {count} messages{share}, {} a second", elapsed.as_secs(), rate(count, elapsed))
+    let counted = output::count(count, one);
+    format!("{} s: {counted}{share}, {} a second", elapsed.as_secs(), rate(count, elapsed))
 }
 
 #[cfg(test)]
@@ -64,7 +70,7 @@ mod tests {
     #[test]
     fn how_far_it_is() {
         let elapsed = Duration::from_secs(4);
-        assert_eq!(sentence(200, None, elapsed), "4 s: 200 messages, 50 a second");
-        assert_eq!(sentence(200, Some(400), elapsed), "4 s: 200 messages (50 %), 50 a second");
+        assert_eq!(sentence("message", 200, None, elapsed), "4 s: 200 messages, 50 a second");
+        assert_eq!(sentence("message", 200, Some(400), elapsed), "4 s: 200 messages (50 %), 50 a second");
     }
 }

@@ -10,6 +10,7 @@ pub mod plain;
 pub mod ports;
 pub mod proxy;
 pub mod receiver;
+pub mod running;
 pub mod tool;
 
 use std::{
