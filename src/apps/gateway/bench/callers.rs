@@ -93,7 +93,14 @@ impl Callers {
 
     /// Ends when all are answered.
     pub async fn finish(self) {
-        let (Callers::Two(_, mut tasks, _) | Callers::One(_, mut tasks)) = self;
+        let mut tasks = match self {
+            Callers::Two(_, tasks, _) => tasks,
+            // Connections wait for more as long as there is a queue.
+            Callers::One(queue, tasks) => {
+                drop(queue);
+                tasks
+            }
+        };
         while tasks.join_next().await.is_some() {}
     }
 }
