@@ -8,7 +8,7 @@ use super::{
     failure::Failure,
     interrupt::Interrupt,
     message::on_its_line,
-    number, payload,
+    number, pattern, payload,
     program::{Outcome, Program},
     remote::{self, Remote, Tenant},
 };
@@ -75,6 +75,7 @@ Ctrl-C or SIGTERM: takes nothing more, and waits for the commands that run. A se
 
 /// Runs it.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    pattern::warn(&args.patterns);
     remote::run(async {
         let (mut first, mut second) = {
             let interrupt = Interrupt::listen_patiently(1)?;
@@ -91,6 +92,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             ended = answer(&args, &mut questions, &mut running) => ended,
             () = first.wait() => Ok(()),
         };
+        // Callers know from now on that nobody answers here.
+        drop(questions);
         let rest = async { while running.join_next().await.is_some() {} };
         tokio::select! {
             () = rest => {}

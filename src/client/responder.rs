@@ -6,6 +6,11 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::{
+    clock::{Clock as _, SystemClock},
+    model::Timestamp,
+};
+
 use super::{Client, Event, Fault, Message, PublishRequest, Published, Publisher, Subscriber};
 
 /// Questions, as they come. It comes back by itself when the connection breaks, and goes on where it broke. Dropping it
@@ -38,10 +43,13 @@ impl Responder {
     }
 
     /// The next question; none after the end, which comes with a fault before it that waiting does not mend. What was
-    /// published to the topics by others who await no reply is passed over. May be dropped while it waits.
+    /// published to the topics by others who await no reply is passed over, and what nobody waits for any more. May be dropped while it waits.
     pub async fn next(&mut self) -> Option<Result<Question, Fault>> {
         loop {
             if let Some(message) = self.waiting.pop_front() {
+                if has_expired(&message) {
+                    continue;
+                }
                 let publisher = self.publisher.get_or_insert_with(|| self.client.publisher()).clone();
                 return Some(Ok(Question { message, publisher }));
             }
@@ -70,6 +78,12 @@ impl Responder {
             self.waiting.extend(messages.into_iter().filter(|message| !message.reply_to.is_empty()));
         }
     }
+}
+
+/// Whether nobody waits any more, by this machine's clock.
+fn has_expired(message: &Message) -> bool {
+    let time = message.expire_time.and_then(|time| Timestamp::from_parts(time.seconds, time.nanos));
+    time.is_some_and(|time| time < SystemClock.now())
 }
 
 impl Question {

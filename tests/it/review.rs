@@ -139,7 +139,9 @@ fn other_patterns_are_taken_on() {
 #[test]
 fn lines_can_be_objects_and_any_message_has_one() {
     let broker = Tilde::in_memory();
-    let mut reviewer = review(&broker, &["--format", "json"]);
+    // Standard output has nothing but objects.
+    let mut reviewer = Running::spawn(broker.command(&["review", "--format", "json"]));
+    reviewer.told("reviewing ~ as ");
     broker.run(&["publish", "orders/eu", "7"]).ok();
     publish(&broker, "important\u{202e}", true);
     let object = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();

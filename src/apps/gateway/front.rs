@@ -156,6 +156,7 @@ fn respond(outcome: Outcome) -> Response<Full<Bytes>> {
         }
         Outcome::Unreadable => problem(502, "ANSWER_UNREADABLE", "the back end answered with what is no answer"),
         Outcome::Unavailable(why) => problem(503, "BROKER_UNAVAILABLE", why),
+        Outcome::Refused(status, reason, why) => problem(status, reason, why),
         Outcome::TimedOut => problem(504, "NO_REPLY", "the back end did not answer in time"),
         Outcome::Full => problem(503, "TOO_MANY_CALLERS", "too many callers wait for answers already"),
         Outcome::Stopping => problem(503, "STOPPING", "the gateway is stopping"),

@@ -46,6 +46,8 @@ pub enum Outcome {
     Unreadable,
     /// The broker cannot be used just now, in a sentence.
     Unavailable(&'static str),
+    /// It cannot be asked as it is: a status, a reason, and a sentence.
+    Refused(u16, &'static str, &'static str),
     /// There was no answer in time.
     TimedOut,
     /// Too many wait already.
@@ -154,6 +156,7 @@ impl Hall {
         let outcome = match answer {
             Ok(answer) => Outcome::Answer(answer),
             Err(Trouble::Unavailable(why)) => Outcome::Unavailable(why),
+            Err(Trouble::Refused(status, reason, why)) => Outcome::Refused(status, reason, why),
             Err(Trouble::NoReply) => Outcome::TimedOut,
             Err(Trouble::Unreadable(why)) => {
                 self.journal

@@ -11,6 +11,7 @@ mod front;
 mod hall;
 
 mod answer;
+mod ear;
 mod groups;
 mod key;
 mod request;
@@ -113,12 +114,19 @@ async fn serve(args: Args, settings: Settings) -> anyhow::Result<()> {
         Kind::Broker => format!("the broker at {}", args.remote.broker),
     };
     let mode = if settings.hall.collapses { "collapse" } else { "primitive" };
-    // Tests and scripts read this line, and the port in it.
-    output::line(format!("gateway is listening on http://{}, mode {mode}, through {there}", listener.local_addr()?))?;
-    if let Some(metrics) = &metrics {
-        output::line(format!("metrics are on http://{}/metrics", metrics.local_addr()?))?;
-    }
     let journal = Journal::start(args.format).context("no thread can be started")?;
+    // Tests and scripts read these lines, and the ports in them.
+    let say = |line: String| match args.format {
+        Format::Text => output::line(line),
+        Format::Json => {
+            journal.info(&line);
+            Ok(())
+        }
+    };
+    say(format!("gateway is listening on http://{}, mode {mode}, through {there}", listener.local_addr()?))?;
+    if let Some(metrics) = &metrics {
+        say(format!("metrics are on http://{}/metrics", metrics.local_addr()?))?;
+    }
     let transport: Box<dyn Transport> = match settings.transport {
         Kind::Files => Box::new(Files::start(settings.directory, journal.clone())?),
         Kind::Broker => Box::new(Broker::new(&args.remote, &args.tenant, journal.clone())?),

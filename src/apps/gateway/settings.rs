@@ -47,7 +47,8 @@ pub struct Flags {
     #[arg(long, value_name = "DURATION", value_parser = above_zero)]
     timeout: Option<Duration>,
 
-    /// What makes requests equal, with commas in between: method, path, query, body, header:NAME [default: method,path]
+    /// What makes requests equal, with commas in between: method, path, query, body, header:NAME. What is not named does not
+    /// count: callers who differ only there get the same answer [default: method,path]
     #[arg(long, value_name = "PARTS")]
     collapse_key: Option<CollapseKey>,
 
@@ -121,9 +122,16 @@ impl Flags {
         let timeout = self.timeout.or(file.timeout.map(span)).unwrap_or(Duration::from_secs(20));
         let abandon_after = self.abandon_after.or(file.abandon_after.map(span));
         let abandon_after = abandon_after.unwrap_or(timeout.saturating_mul(ABANDONED_TIMES));
-        if timeout.is_zero() || abandon_after < timeout {
+        let max_waiting = self.max_waiting.or(file.max_waiting).unwrap_or(100_000);
+        let directory = self.directory.clone().or(file.directory).unwrap_or("./gateway".into());
+        if timeout.is_zero() || max_waiting == 0 || directory.as_os_str().is_empty() {
+            let message =
+                "the timeout and max_waiting are above zero, and the directory has a name: one of them is not so";
+            return Err(Failure::usage(message));
+        }
+        if abandon_after < timeout {
             return Err(Failure::usage(format!(
-                "a timeout of {} and an abandon_after of {} make no sense: the first is above zero, the second no shorter",
+                "a timeout of {} and an abandon_after of {} make no sense: the second is no shorter than the first",
                 Span(timeout),
                 Span(abandon_after)
             )));
@@ -132,13 +140,13 @@ impl Flags {
             listen: self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8090))),
             metrics: self.metrics.or(file.metrics),
             transport: self.transport.or(file.transport).unwrap_or(Kind::Files),
-            directory: self.directory.clone().or(file.directory).unwrap_or("./gateway".into()),
+            directory,
             hall: Config {
                 collapses: self.mode.or(file.mode).unwrap_or(Mode::Collapse) == Mode::Collapse,
                 collapse_key: self.collapse_key.clone().or(file.collapse_key).unwrap_or_default(),
                 timeout,
                 abandon_after,
-                max_waiting: self.max_waiting.or(file.max_waiting).unwrap_or(100_000).max(1) as usize,
+                max_waiting: max_waiting as usize,
             },
         })
     }
@@ -191,6 +199,9 @@ mod tests {
         assert!(told("mode = \"collapse\"\nmood = 1").contains("gateway.toml, line 2: unknown field `mood`"));
         assert!(told("\nmode = \"fast\"").contains("gateway.toml, line 2: "));
         assert!(told("collapse_key = [\"cookie\"]").contains("no part of a collapse key"));
+        for nothing in ["max_waiting = 0", "timeout = \"0s\"", "directory = \"\""] {
+            assert!(told(nothing).contains("above zero"), "{nothing}");
+        }
         assert!(told("timeout = \"20s\"\nabandon_after = \"10s\"").contains("make no sense"));
     }
 }

@@ -28,6 +28,12 @@ pub struct Entry<'a> {
     /// The file, or the topic of a message that is about none.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<&'a str>,
+    /// How that is written, if not as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_encoding: Option<&'a str>,
+    /// What it was called before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_path: Option<&'a str>,
     topic: &'a str,
     sequence: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,6 +53,8 @@ impl<'a> Entry<'a> {
             change: attribute("change"),
             timestamp: attribute("modified_time").map_or_else(published, str::to_owned),
             path: attribute("path"),
+            path_encoding: attribute("path_encoding"),
+            old_path: attribute("old_path"),
             topic: &message.topic,
             sequence: message.sequence,
             diff: None,

@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, Write},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -28,6 +29,7 @@ impl Journal {
     /// Appends these lines. When it returns they survive a crash. If it fails, none was appended but to files that are
     /// full, and it may be tried again.
     pub fn append(&mut self, lines: &[String]) -> io::Result<()> {
+        self.follow_name()?;
         let mut text = String::new();
         for line in lines {
             if self.size + (text.len() + line.len()) as u64 > self.most && self.size + text.len() as u64 > 0 {
@@ -67,6 +69,17 @@ impl Journal {
         Ok(())
     }
 
+    /// Begins another file where this one was removed, or has another name: whoever looks for lines looks there.
+    fn follow_name(&mut self) -> io::Result<()> {
+        let own = self.file.metadata()?;
+        let is_own = |found: fs::Metadata| (found.dev(), found.ino()) == (own.dev(), own.ino());
+        if !fs::metadata(&self.path).is_ok_and(is_own) {
+            self.file = opened(&self.path)?;
+            self.size = self.file.metadata()?.len();
+        }
+        Ok(())
+    }
+
     fn numbered(&self, number: u32) -> PathBuf {
         let mut name = OsString::from(&self.path);
         name.push(format!(".{number}"));
@@ -94,6 +107,12 @@ mod tests {
         let mut journal = Journal::open(&path, 4, 2).unwrap();
         journal.append(&["4\n".into()]).unwrap();
         assert_eq!([read("log"), read("log.1"), read("log.2"), read("log.3")], ["4\n", "longer\n", "3\n", ""]);
+        fs::remove_file(&path).unwrap();
+        journal.append(&["5\n".into()]).unwrap();
+        fs::rename(&path, directory.path().join("moved")).unwrap();
+        journal.append(&["6\n".into()]).unwrap();
+        assert_eq!([read("log"), read("moved"), read("log.1")], ["6\n", "5\n", "longer\n"]);
+        drop(journal);
         Journal::open(&path, 4, 0).unwrap().append(&["567\n".into()]).unwrap();
         assert_eq!([read("log"), read("log.1")], ["567\n", "longer\n"]);
     }

@@ -129,7 +129,12 @@ impl<'a> Reviewer<'a> {
         let consume = self.args.remote.client(&self.args.tenant)?.consume(&self.subscription);
         let consumer = consume.window(TOGETHER as u32, 4 << 20).keep_leases(Duration::MAX).start();
         let (patterns, log) = (self.args.patterns.join(" "), self.args.log.display());
-        output::line(format!("reviewing {patterns} as {}, log in {log}", self.subscription))?;
+        let ready = format!("reviewing {patterns} as {}, log in {log}", self.subscription);
+        match self.args.format {
+            Format::Text => output::line(ready)?,
+            // Standard output has an object a line.
+            Format::Json => eprintln!("{ready}"),
+        }
         Ok(consumer)
     }
 

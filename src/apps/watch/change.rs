@@ -170,7 +170,9 @@ impl Change<'_> {
     /// What stands in the place of a diff.
     fn differ(&self) -> Vec<u8> {
         let [old, new] = self.sides();
-        let mut text = [b"Binary files ", trimmed(&old), b" and ", trimmed(&new), b" differ\n"].concat();
+        let is_binary = [self.old, self.new].into_iter().flatten().any(|side| side.known.form() == Form::Binary);
+        let kind: &[u8] = if is_binary { b"Binary files " } else { b"Files too large for a diff, " };
+        let mut text = [kind, trimmed(&old), b" and ", trimmed(&new), b" differ\n"].concat();
         for (side, word) in [(self.old, "old"), (self.new, "new")] {
             let said = side.map_or_else(
                 || format!("{word}: none\n"),

@@ -7,6 +7,8 @@
 use std::{
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use prost::Message as _;
@@ -28,6 +30,9 @@ const FILES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("files");
 const CONTENTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("contents");
 const OUTBOX: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outbox");
 
+/// How long a file that another process holds is waited for, and how often it is tried.
+const PATIENCE: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(50);
 /// Bytes of the file that stay in memory.
 const CACHE: usize = 16 << 20;
 
@@ -96,7 +101,7 @@ impl Store {
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE);
         let database = match file {
-            Some(file) => builder.create(file),
+            Some(file) => patiently(|| builder.create(file)),
             None => builder.create_with_backend(InMemoryBackend::new()),
         };
         let database = database.map_err(|error| match error {
@@ -205,6 +210,17 @@ impl Store {
     fn failed(&self, error: impl Into<redb::Error>) -> Failure {
         Failure::new(format!("the state {} cannot be used: {}", self.file, error.into()))
             .hint("what was not published is in it still: start again when the disk is well")
+    }
+}
+
+/// Opens a file that a process which was killed a moment ago may still hold.
+fn patiently(open: impl Fn() -> Result<Database, DatabaseError>) -> Result<Database, DatabaseError> {
+    let begun = Instant::now();
+    loop {
+        match open() {
+            Err(DatabaseError::DatabaseAlreadyOpen) if begun.elapsed() < PATIENCE => thread::sleep(AGAIN),
+            opened => return opened,
+        }
     }
 }
 

@@ -39,7 +39,7 @@ use self::{
 use super::{
     failure::Failure,
     interrupt::Interrupt,
-    output,
+    output, pattern,
     progress::Progress,
     remote::{self, Remote, Tenant},
 };
@@ -110,6 +110,8 @@ const ONCE: Duration = Duration::from_secs(60);
 pub fn run(args: Args) -> anyhow::Result<()> {
     remote::run(async {
         let interrupt = Interrupt::listen(1)?;
+        args.exclude.iter().try_for_each(|pattern| excluding(pattern))?;
+        pattern::warn(&args.exclude);
         let tree = Tree::new(&args.directories, &args.exclude, args.state.as_deref())?;
         let store = Arc::new(Store::open(args.state.as_deref())?);
         let room = Arc::new(Room::new(store.waiting()?));
@@ -197,6 +199,17 @@ impl Args {
                 .hint("--state FILE keeps them until the broker is back")
                 .into()),
         }
+    }
+}
+
+/// Refuses what would leave out nothing, or everything.
+fn excluding(pattern: &str) -> Result<(), Failure> {
+    match pattern.is_empty() || pattern.starts_with(['/', '~']) || pattern.starts_with("./") {
+        true => Err(Failure::usage(format!(
+            "--exclude '{pattern}' leaves out nothing, or all: write a path below the watched directory, as in 'target/~' \
+             or 'notes.txt'; only beginnings can be left out, not endings"
+        ))),
+        false => Ok(()),
     }
 }
 

@@ -66,7 +66,7 @@ fn a_command_gets_the_message_and_its_success_acknowledges_it() {
     let script = "cat; echo; env | grep ^TILDE_ | grep -v -e ^TILDE_BROKER= -e ^TILDE_SEQUENCE= | sort";
     let printed = consume(&broker, 1, &[], script).text();
     let expected = "payload\nTILDE_ATTEMPT=1\nTILDE_ATTRIBUTE_B=2\nTILDE_ATTRIBUTE_CE_TYPE=made\nTILDE_CONTENT_TYPE=text/plain\n\
-                    TILDE_MESSAGE_ID=i-1\nTILDE_ORDERING_KEY=k\nTILDE_TOPIC=a/1\n";
+                    TILDE_CORRELATION_ID=\nTILDE_MESSAGE_ID=i-1\nTILDE_ORDERING_KEY=k\nTILDE_REPLY_TO=\nTILDE_TOPIC=a/1\n";
     assert_eq!(printed, expected);
     let stats = stats(&broker);
     assert_eq!((&stats["acked"], &stats["backlog_messages"]), (&1.into(), &0.into()));

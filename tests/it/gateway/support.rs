@@ -52,8 +52,9 @@ impl Gateway {
         until("the gateway listens", || {
             let log = gateway.log();
             let after = |begin: &str, ends: char| {
-                let rest = log.lines().find_map(|line| line.strip_prefix(begin))?;
-                Some(rest.split(ends).next().unwrap_or_default().to_owned())
+                // Also within an object.
+                let (_, rest) = log.lines().find_map(|line| line.split_once(begin))?;
+                Some(rest.split([ends, '"']).next().unwrap_or_default().to_owned())
             };
             gateway.url = after("gateway is listening on ", ',').unwrap_or_default();
             gateway.metrics = after("metrics are on ", ' ').unwrap_or_default();

@@ -7,26 +7,21 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc::{Receiver, RecvTimeoutError, sync_channel},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
-use notify::{
-    Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
-    event::{ModifyKind, RenameMode},
-};
-
 use super::reply;
 use crate::{
-    apps::remote::{Remote, Tenant},
+    apps::{
+        gateway::ear::{Ear, Heard},
+        remote::{Remote, Tenant},
+    },
     client::Responder,
 };
+use anyhow::Context;
 
-/// Requests that were seen and not looked at, at most: what is told beyond is found by the next look at the directory.
-const SEEN: usize = 65_536;
 /// How often the whole directory is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -35,35 +30,26 @@ pub type Count = Arc<AtomicU64>;
 
 /// Answers what comes into a directory, on a thread of its own, as long as the process lives.
 pub fn in_directory(directory: PathBuf, delay: Duration, count: Count) -> anyhow::Result<()> {
-    let (seen, requests) = sync_channel(SEEN);
-    let tell = move |event: notify::Result<Event>| {
-        let Ok(event) = event else { return };
-        if event.kind == EventKind::Modify(ModifyKind::Name(RenameMode::To)) {
-            event.paths.into_iter().filter(|path| is_request(path)).for_each(|path| drop(seen.try_send(path)));
-        }
-    };
-    let mut watcher = RecommendedWatcher::new(tell, Config::default())?;
     let shown = directory.display().to_string();
-    watcher.watch(&directory, RecursiveMode::NonRecursive).with_context(|| format!("{shown} cannot be watched"))?;
-    thread::Builder::new().name("back-end".into()).spawn(move || {
-        let _watcher = watcher;
-        answer(&directory, &requests, delay, &count);
-    })?;
+    let ear = Ear::new(&directory).with_context(|| format!("{shown} cannot be watched"))?;
+    thread::Builder::new().name("back-end".into()).spawn(move || answer(&directory, ear, delay, &count))?;
     Ok(())
 }
 
 /// Answers each request when it is time.
-fn answer(directory: &Path, requests: &Receiver<PathBuf>, delay: Duration, count: &AtomicU64) {
+fn answer(directory: &Path, mut ear: Ear, delay: Duration, count: &AtomicU64) {
     let mut due: VecDeque<(Instant, PathBuf)> = VecDeque::new();
     let mut looked = Instant::now();
     loop {
         let pause = due.front().map_or(EVERY, |(at, _)| at.saturating_duration_since(Instant::now()).min(EVERY));
-        match requests.recv_timeout(pause) {
-            Ok(request) => due.push_back((Instant::now() + delay, request)),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-        due.extend(requests.try_iter().map(|request| (Instant::now() + delay, request)));
+        // What is not heard is found by the next look.
+        let _ = ear.hear(pause, |heard| {
+            if let Heard::Moved(name) = heard
+                && is_request(Path::new(name))
+            {
+                due.push_back((Instant::now() + delay, directory.join(name)));
+            }
+        });
         while due.front().is_some_and(|(at, _)| *at <= Instant::now()) {
             let Some((_, request)) = due.pop_front() else { break };
             // It may be gone, or answered already.

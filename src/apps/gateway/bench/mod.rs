@@ -119,12 +119,11 @@ struct Report<'a> {
     /// What the back end answered.
     back_end_requests: u64,
     seconds: f64,
-    /// Answers a second.
-    rate: u64,
+    answers_per_second: u64,
     #[serde(flatten)]
     latency: Told,
     #[serde(flatten)]
-    used: Used,
+    used: Option<Used>,
 }
 
 /// Runs it.
@@ -161,8 +160,8 @@ async fn measure(args: Args, remote: Remote, tenant: Tenant) -> anyhow::Result<(
     }
     sleep(args.settle.0).await;
     let used = match usage {
-        Some(usage) => usage.look().await?,
-        None => Used::default(),
+        Some(usage) => Some(usage.look().await?),
+        None => None,
     };
     let (answers, wrong) = (seen.answers.load(Relaxed), seen.wrong.load(Relaxed));
     output::json(&Report {
@@ -173,7 +172,7 @@ async fn measure(args: Args, remote: Remote, tenant: Tenant) -> anyhow::Result<(
         wrong,
         back_end_requests: count.load(Relaxed),
         seconds: took.as_secs_f64(),
-        rate: rate(answers, took),
+        answers_per_second: rate(answers, took),
         latency: seen.latencies.lock().told(),
         used,
     })?;

@@ -25,6 +25,8 @@ pub trait Transport: Send + Sync + 'static {
 pub enum Trouble {
     /// It did not reach a back end: a sentence that callers may read.
     Unavailable(&'static str),
+    /// It cannot be sent as it is: a status for callers, a reason, and a sentence.
+    Refused(u16, &'static str, &'static str),
     /// There was no answer in the time that the broker has for one.
     NoReply,
     /// What came is no answer: a sentence for the log.

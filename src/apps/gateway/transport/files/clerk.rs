@@ -291,6 +291,7 @@ fn patience(found: &io::Result<Option<Found>>, seen: Seen) -> Duration {
     let Ok(Some(found)) = found else { return OPEN };
     match (seen, Answer::stage(&found.bytes)) {
         (Seen::Open, _) if !found.is_linked => OPEN,
+        (Seen::Closed, _) if found.identity.is_over(ANSWER_BYTES) => Duration::ZERO,
         _ if found.identity.is_over(ANSWER_BYTES) => OPEN,
         (Seen::Closed, Stage::Full) => Duration::ZERO,
         (Seen::Closed, Stage::Bare) => BARE,

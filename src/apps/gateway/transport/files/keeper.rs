@@ -2,19 +2,13 @@
 //! system tells may get lost, and notices when it vanishes and when it is back. Never touches a file.
 
 use std::{
+    ffi::OsStr,
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-        mpsc::{self, RecvTimeoutError, SyncSender, TrySendError},
-    },
-    time::Duration,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
-use notify::{
-    Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
-    event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode},
-};
 use tokio::sync::mpsc::Sender;
 
 use super::{
@@ -22,7 +16,10 @@ use super::{
     directory::{Directory, Kind, parse},
     notices::Notices,
 };
-use crate::apps::gateway::key::FileKey;
+use crate::apps::gateway::{
+    ear::{Ear, Heard},
+    key::FileKey,
+};
 
 /// How often the whole directory is looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -38,13 +35,11 @@ pub struct Keeper {
     directory: Directory,
     clerks: Clerks,
     notices: Arc<Notices>,
-    pokes: mpsc::Receiver<()>,
-    poke: SyncSender<()>,
-    /// Which directory was seen last, and who watches it.
+    /// Which directory was seen last, and what hears of it.
     seen: Option<(u64, u64)>,
+    ear: Option<Ear>,
     /// It was removed: what is there now may look the same, and is another.
-    was_removed: Arc<AtomicBool>,
-    watcher: Option<RecommendedWatcher>,
+    was_removed: bool,
 }
 
 impl Clerks {
@@ -72,69 +67,61 @@ impl Clerks {
 impl Keeper {
     /// Watches the directory from now on, if it is there.
     pub fn new(directory: Directory, clerks: Clerks, notices: Arc<Notices>) -> Self {
-        let (poke, pokes) = mpsc::sync_channel(1);
-        let mut keeper =
-            Keeper { directory, clerks, notices, pokes, poke, seen: None, was_removed: Arc::default(), watcher: None };
+        let mut keeper = Keeper { directory, clerks, notices, seen: None, ear: None, was_removed: false };
         keeper.settle();
         keeper
     }
 
-    /// Looks every so often, as long as the process lives.
+    /// Listens, and looks every so often, as long as the process lives.
     pub fn run(mut self) {
-        nudge(&self.poke);
         loop {
-            let pause = if self.watcher.is_some() { EVERY } else { BLIND };
-            if self.pokes.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
-                return;
-            }
             self.settle();
             self.clerks.tell_all(|| Job::Tidy);
             // What cannot be listed just now is listed the next time.
             let _ = self.scan();
+            self.listen();
+        }
+    }
+
+    /// Tells what is heard, until it is time to look.
+    fn listen(&mut self) {
+        let Keeper { ear: Some(ear), clerks, was_removed, .. } = self else { return thread::sleep(BLIND) };
+        let (begin, mut is_whole) = (Instant::now(), true);
+        while is_whole && begin.elapsed() < EVERY {
+            let heard = ear.hear(EVERY.saturating_sub(begin.elapsed()), |heard| match heard {
+                Heard::Made(name) => answer(name).into_iter().for_each(|key| clerks.tell(key, Job::Opened(key))),
+                Heard::Closed(name) | Heard::Moved(name) => {
+                    answer(name).into_iter().for_each(|key| clerks.tell(key, Job::Closed(key)));
+                }
+                Heard::Gone => (*was_removed, is_whole) = (true, false),
+                Heard::Lost => is_whole = false,
+            });
+            if let Err(error) = heard {
+                self.notices.blind(&error);
+                self.ear = None;
+                return;
+            }
         }
     }
 
     /// Notices whether the directory is still the one it was.
     fn settle(&mut self) {
         let found = self.directory.identity();
-        let was_removed = self.was_removed.swap(false, Relaxed);
+        let was_removed = std::mem::take(&mut self.was_removed);
         if self.seen.is_some() && found.as_ref().ok().copied() == self.seen && !was_removed {
             return;
         }
         if self.seen.take().is_some() {
-            self.watcher = None;
+            self.ear = None;
             self.clerks.tell_all(|| Job::Lost);
         }
         match found {
             Ok(identity) => {
                 self.seen = Some(identity);
-                self.watcher = self.watch().inspect_err(|error| self.notices.blind(error)).ok();
+                self.ear = Ear::new(self.directory.path()).inspect_err(|error| self.notices.blind(error)).ok();
             }
             Err(error) => self.notices.failed(&error),
         }
-    }
-
-    fn watch(&self) -> notify::Result<RecommendedWatcher> {
-        let (clerks, poke, path) = (self.clerks.clone(), self.poke.clone(), self.directory.path().to_owned());
-        let was_removed = Arc::clone(&self.was_removed);
-        let tell = move |event: notify::Result<Event>| match event {
-            Ok(event) if event.kind.is_remove() => {
-                if event.paths.contains(&path) {
-                    was_removed.store(true, Relaxed);
-                    nudge(&poke);
-                }
-            }
-            Ok(event) if !event.need_rescan() => {
-                if let Some(job) = sight(&event) {
-                    names(&event).for_each(|key| clerks.tell(key, job(key)));
-                }
-            }
-            // Some of what happened was not told.
-            _ => nudge(&poke),
-        };
-        let mut watcher = RecommendedWatcher::new(tell, Config::default())?;
-        watcher.watch(self.directory.path(), RecursiveMode::NonRecursive)?;
-        Ok(watcher)
     }
 
     fn scan(&self) -> io::Result<()> {
@@ -147,27 +134,7 @@ impl Keeper {
     }
 }
 
-/// What an event says of the answers that it names.
-fn sight(event: &Event) -> Option<fn(FileKey) -> Job> {
-    match event.kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Job::Closed),
-        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Some(Job::Closed),
-        // Where nobody is told of files that are closed, it counts when they change no more.
-        EventKind::Create(CreateKind::File) if cfg!(target_os = "linux") => Some(Job::Opened),
-        EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(_)) => Some(Job::Found),
-        _ => None,
-    }
-}
-
-/// The answers that an event names.
-fn names(event: &Event) -> impl Iterator<Item = FileKey> {
-    let named = event.paths.iter().filter_map(|path| parse(path.file_name()?.to_str()?));
-    named.filter(|(_, kind)| *kind == Kind::Answer).map(|(key, _)| key)
-}
-
-/// He looks soon anyway if he was nudged already.
-fn nudge(poke: &SyncSender<()>) {
-    match poke.try_send(()) {
-        Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
-    }
+/// Which request a file of this name answers, if it answers one.
+fn answer(name: &OsStr) -> Option<FileKey> {
+    parse(name.to_str()?).filter(|(_, kind)| *kind == Kind::Answer).map(|(key, _)| key)
 }

@@ -96,7 +96,7 @@ impl Notices {
     }
 
     /// Changes are not told by the system.
-    pub fn blind(&self, error: &notify::Error) {
+    pub fn blind(&self, error: &io::Error) {
         self.journal.warn(&format!(
             "changes in {} are not told by the system: {error}; it is looked at every so often instead",
             self.directory.display()
