@@ -184,8 +184,12 @@ impl Clerk {
 
     /// An answer is there, or about to be.
     fn see(&mut self, key: FileKey, seen: Seen) {
-        if self.asked.get(&key).is_some_and(|asked| asked.draft.is_none()) || seen == Seen::Found {
-            self.read(key, Some(seen));
+        let draft = self.asked.get_mut(&key).map(|asked| &mut asked.draft);
+        match (draft, seen) {
+            // A look came by before it was told that somebody writes it.
+            (Some(Some(draft)), Seen::Open) if draft.seen == Seen::Found => draft.seen = Seen::Open,
+            (Some(Some(_)) | None, Seen::Open) => {}
+            _ => self.read(key, Some(seen)),
         }
     }
 
