@@ -106,7 +106,7 @@ impl Broker {
 
     /// Encodes one message. A reply is taken as long as a call waits for it.
     pub(super) fn single(&self, publish: Publish<'_>) -> Result<Single> {
-        if !call::is_reply(&publish.message.topic) {
+        if !publish.message.topic.is_reply() {
             self.refuse_while_draining()?;
         }
         let namespace = publish.namespace.as_ref().unwrap_or(&self.default);
@@ -162,7 +162,7 @@ impl Broker {
 
     /// Checks a message and encodes it into a batch. Nothing is added if it is refused.
     pub(super) fn encode(&self, served: &Served, batch: &mut Batch, publish: &mut Publish<'_>) -> Result<()> {
-        if call::is_reply(&publish.message.topic) {
+        if publish.message.topic.is_reply() {
             call::check_reply(served, &self.shared.reply_topic, publish)?;
             // Whoever waits for it asks again if it is lost.
             publish.durability = publish.durability.or(Some(Durability::Memory));

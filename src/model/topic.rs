@@ -26,7 +26,7 @@ impl<'a> Topic<'a> {
     /// where the replies to calls are awaited.
     pub fn parse_writable(name: impl Into<Cow<'a, str>>) -> Result<Self> {
         let topic = Topic::parse(name)?;
-        if topic.is_reserved() && !is_reply(topic.as_str()) {
+        if topic.is_reserved() && !topic.is_reply() {
             let message = "topics that begin with `$` are written by the broker alone: choose another first character";
             return Err(Error::new(Reason::TopicInvalid, message).field("topic"));
         }
@@ -38,6 +38,12 @@ impl<'a> Topic<'a> {
         &self.0
     }
 
+    /// Whether the replies to calls are awaited there.
+    pub fn is_reply(&self) -> bool {
+        let number = self.0.strip_prefix(REPLIES);
+        number.is_some_and(|number| number.len() == 16 && number.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    }
+
     /// Whether it is one of the broker's own.
     pub fn is_reserved(&self) -> bool {
         is_reserved(&self.0)
@@ -46,12 +52,6 @@ impl<'a> Topic<'a> {
 
 /// Where the replies to calls are awaited: a topic for each broker begins so, and ends in 16 hexadecimal digits.
 pub const REPLIES: &str = "$reply/";
-
-/// Whether a topic is one where replies are awaited.
-pub fn is_reply(topic: &str) -> bool {
-    let number = topic.strip_prefix(REPLIES);
-    number.is_some_and(|number| number.len() == 16 && number.bytes().all(|digit| digit.is_ascii_hexdigit()))
-}
 
 /// Whether a topic's name is one of the broker's own.
 pub fn is_reserved(topic: &str) -> bool {

@@ -2,7 +2,7 @@
 //! the subscriptions, whichever was asked. All others are answered where they are. Never decides what is equal.
 
 use http::{Request, Response, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use tonic::{Status, body::Body};
 
 use super::{forward::Forward, grpc::incoming};
@@ -18,8 +18,14 @@ pub async fn meet(forward: &Forward, request: Request<Body>) -> Result<Response<
     let bytes = match Limited::new(body, PREFIX + REQUEST_BYTES + 1).collect().await {
         Ok(collected) => collected.to_bytes(),
         Err(error) => {
-            let message = format!("the request did not arrive, or has more than {REQUEST_BYTES} bytes: {error}");
-            return Ok(Status::from(Error::new(Reason::RequestInvalid, message)).into_http());
+            let refusal = match error.is::<LengthLimitError>() {
+                true => {
+                    let message = format!("the request has more than {REQUEST_BYTES} bytes: ask for less at a time");
+                    Error::new(Reason::MessageTooLarge, message)
+                }
+                false => Error::new(Reason::RequestInvalid, "the call ended before its request came"),
+            };
+            return Ok(Status::from(refusal).into_http());
         }
     };
     let is_plain = parts.headers.get("grpc-encoding").is_none_or(|encoding| encoding == "identity");

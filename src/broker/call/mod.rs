@@ -23,7 +23,7 @@ use self::{
     replies::correlation,
 };
 use super::{Broker, Publish, Shared, publish::Single, served::Served};
-use crate::model::{Durability, Error, Reason, Result, Topic, limits, topic};
+use crate::model::{Durability, Error, Reason, Result, limits, topic};
 
 /// What a caller asks.
 #[derive(Clone, Debug)]
@@ -215,7 +215,7 @@ fn check(publish: &Publish<'_>) -> Result<()> {
     if message.deliver_time.is_some() {
         return refuse("deliver_time", "its caller waits now");
     }
-    if topic::is_reply(message.topic.as_str()) {
+    if message.topic.is_reply() {
         return refuse("reply topic as its topic", "replies are not answered");
     }
     Ok(())
@@ -258,9 +258,4 @@ impl Call<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether a topic is one where replies are awaited.
-pub(super) fn is_reply(topic: &Topic<'_>) -> bool {
-    topic::is_reply(topic.as_str())
 }

@@ -86,39 +86,34 @@ fn who_waits_when_the_directory_vanishes_is_told_and_it_may_come_back() {
 
 #[test]
 fn a_full_directory_is_503_and_one_line_in_the_log() {
-    let place = tempfile::tempdir().unwrap();
-    let disk = SmallDisk::new(place.path(), 256 << 10);
-    let gateway = Gateway::start_as(place.path(), &["--directory", "data"], |command| disk.with(&command));
-    let (request, answer) = hello(&disk.path());
-    disk.take(None);
-    for _ in 0..3 {
-        assert_problem(&gateway.get("/hello").told(), 503, "BROKER_UNAVAILABLE");
-    }
-    assert_eq!(names(&disk.path()), ["ballast"], "what was begun is gone");
-    disk.give();
-    let mut caller = gateway.get("/hello");
-    until("the request is there", || request.exists());
-    fs::write(answer, "200\nhi").unwrap();
-    assert_eq!(told(&mut caller), (200, b"hi".to_vec()));
-    assert_eq!(gateway.lines(&["warn", "it is full"]).len(), 1, "{}", gateway.log());
+    let take = |disk: &SmallDisk| disk.take(None);
+    is_503_until_it_is_mended("it is full", take, SmallDisk::give);
 }
 
 #[test]
 fn a_read_only_directory_is_503_and_one_line_in_the_log() {
+    let mount = |how: &'static str| move |disk: &SmallDisk| disk.run(&format!("mount -o remount,{how} data"));
+    is_503_until_it_is_mended("it is read-only", mount("ro"), mount("rw"));
+}
+
+/// Nothing can be written for a while, and what was begun is gone.
+fn is_503_until_it_is_mended(why: &str, trouble: impl Fn(&SmallDisk), mend: impl Fn(&SmallDisk)) {
     let place = tempfile::tempdir().unwrap();
     let disk = SmallDisk::new(place.path(), 256 << 10);
     let gateway = Gateway::start_as(place.path(), &["--directory", "data"], |command| disk.with(&command));
     let (request, answer) = hello(&disk.path());
-    disk.run("mount -o remount,ro data");
+    trouble(&disk);
+    let before = names(&disk.path());
     for _ in 0..3 {
         assert_problem(&gateway.get("/hello").told(), 503, "BROKER_UNAVAILABLE");
     }
-    disk.run("mount -o remount,rw data");
+    assert_eq!(names(&disk.path()), before, "what was begun is gone");
+    mend(&disk);
     let mut caller = gateway.get("/hello");
     until("the request is there", || request.exists());
     fs::write(answer, "200\nhi").unwrap();
     assert_eq!(told(&mut caller), (200, b"hi".to_vec()));
-    assert_eq!(gateway.lines(&["warn", "it is read-only"]).len(), 1, "{}", gateway.log());
+    assert_eq!(gateway.lines(&["warn", why]).len(), 1, "{}", gateway.log());
 }
 
 /// A file that something is mounted upon cannot be removed, not even by root.
