@@ -9,7 +9,10 @@ use super::{
     remote::{self, Remote, Tenant},
     respond::ERROR,
 };
-use crate::{client::PublishRequest, units::above_zero};
+use crate::{
+    client::PublishRequest,
+    units::{Span, above_zero},
+};
 
 /// Publish a request and print its replies
 ///
@@ -89,6 +92,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             args.format.write(&mut out, reply, None)?;
         }
         out.flush()?;
+        if replies.messages.len() < args.replies as usize {
+            eprintln!("{} of {} replies came within {}", replies.messages.len(), args.replies, Span(args.timeout));
+        }
         match replies.messages.iter().find_map(|reply| reply.attributes.get(ERROR)) {
             Some(error) => Err(Failure::in_part(format!("who answered failed: {error}")).into()),
             None => Ok(()),

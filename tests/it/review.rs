@@ -137,6 +137,20 @@ fn other_patterns_are_taken_on() {
 }
 
 #[test]
+fn a_second_one_stands_by_says_so_and_takes_over() {
+    let broker = Tilde::in_memory();
+    let mut first = review(&broker, &[]);
+    publish(&broker, "a", false);
+    mark(&broker, &mut first);
+    let mut second = review(&broker, &[]);
+    second.told("stands by until that one ends");
+    first.stop().ok();
+    publish(&broker, "b", false);
+    mark(&broker, &mut second);
+    assert_eq!(logged(broker.directory(), "reviewer_app.log"), ["a", "important", "b", "important"]);
+}
+
+#[test]
 fn lines_can_be_objects_and_any_message_has_one() {
     let broker = Tilde::in_memory();
     // Standard output has nothing but objects.

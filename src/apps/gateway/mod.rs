@@ -115,6 +115,10 @@ async fn serve(args: Args, settings: Settings) -> anyhow::Result<()> {
     };
     let mode = if settings.hall.collapses { "collapse" } else { "primitive" };
     let journal = Journal::start(args.format).context("no thread can be started")?;
+    let transport: Box<dyn Transport> = match settings.transport {
+        Kind::Files => Box::new(Files::start(settings.directory, journal.clone())?),
+        Kind::Broker => Box::new(Broker::new(&args.remote, &args.tenant, journal.clone())?),
+    };
     // Tests and scripts read these lines, and the ports in them.
     let say = |line: String| match args.format {
         Format::Text => output::line(line),
@@ -127,10 +131,6 @@ async fn serve(args: Args, settings: Settings) -> anyhow::Result<()> {
     if let Some(metrics) = &metrics {
         say(format!("metrics are on http://{}/metrics", metrics.local_addr()?))?;
     }
-    let transport: Box<dyn Transport> = match settings.transport {
-        Kind::Files => Box::new(Files::start(settings.directory, journal.clone())?),
-        Kind::Broker => Box::new(Broker::new(&args.remote, &args.tenant, journal.clone())?),
-    };
     let measures = Arc::new(Measures::new());
     let hall = Arc::new(Hall::new(settings.hall, transport, journal.clone(), Arc::clone(&measures)));
     let front = Arc::new(Front::new(Arc::clone(&hall), journal, measures));

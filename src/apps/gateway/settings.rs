@@ -23,11 +23,11 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Where callers come in; port 0 takes any that is free [default: 127.0.0.1:8090]
+    /// Where callers come in: an IP address and a port; port 0 takes any that is free [default: 127.0.0.1:8090]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
 
-    /// Where /metrics is served; port 0 takes any that is free [default: nowhere]
+    /// Where /metrics is served, as in 127.0.0.1:8091; port 0 takes any that is free [default: nowhere]
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
 

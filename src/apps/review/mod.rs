@@ -254,6 +254,9 @@ impl<'a> Reviewer<'a> {
             }
             Err(fault) => return Err(fault),
         };
+        if found.stats.as_ref().is_some_and(|stats| stats.consumers > 0) {
+            eprintln!("{} is worked off by another reviewer: this one stands by until that one ends", found.name);
+        }
         let sorted = |patterns: &[String]| {
             let mut patterns = patterns.to_vec();
             patterns.sort();

@@ -78,7 +78,7 @@ pub struct Args {
     #[arg(default_missing_value = "2s")]
     poll: Option<Duration>,
 
-    /// Publish what changed since the last run, and end
+    /// Publish what changed since the last run, and end; a broker that is away is tried for a minute
     #[arg(long, requires = "state", conflicts_with = "poll")]
     once: bool,
 

@@ -41,8 +41,9 @@ fn a_command_answers() {
     assert_eq!(broker.run_with(&["call", "upper/x"], b"from a pipe").text(), "FROM A PIPE\n");
     let json = broker.run(&["call", "upper/x", "hello", "--format", "json"]).json().remove(0);
     assert_eq!(json["text"], "HELLO");
-    let late = broker.run(&["call", "upper/x", "a", "--replies", "2", "--timeout", "300ms"]).text();
-    assert_eq!(late, "A\n");
+    let late = broker.run(&["call", "upper/x", "a", "--replies", "2", "--timeout", "300ms"]);
+    assert_eq!(late.stderr, "1 of 2 replies came within 300ms\n");
+    assert_eq!(late.text(), "A\n");
     let told = broker.run(&["call", "upper/x", "a", "--replies", "200"]).told(2);
     assert!(told.contains("--replies"), "{told}");
 }

@@ -9,10 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::support::{Behind, Files, Gateway, HELLO, names, told};
+use super::support::{BackEnd, Behind, Files, Gateway, HELLO, names, told};
 use crate::support::{
     disk::SmallDisk,
     http::{Line, assert_problem, until},
+    run, tilde,
 };
 
 fn gateway(files: &Files, flags: &[&str]) -> Gateway {
@@ -165,6 +166,35 @@ fn files_that_are_gone_or_cannot_go_keep_no_answer_from_its_caller() {
     gateway.until_logged(&["info", "can be written again"]);
     fs::write(&answer, "200\nagain").unwrap();
     assert_eq!(told(&mut caller), (200, b"again".to_vec()));
+}
+
+#[test]
+fn a_directory_has_one_gateway() {
+    let files = Files::new();
+    let first = gateway(&files, &[]);
+    let refusal =
+        run(tilde(files.place(), &["gateway", "--directory", "box", "--listen", "127.0.0.1:0"]), None).told(1);
+    assert!(refusal.contains("box: another gateway works in it") && refusal.contains("--directory"), "{refusal}");
+    // Both see it come: one of them has it, until it ends.
+    fs::remove_dir(files.path()).unwrap();
+    let second = gateway(&files, &[]);
+    fs::create_dir(files.path()).unwrap();
+    let mut gateways = [Some(first), Some(second)];
+    let mut loser = None;
+    until("one of them is refused", || {
+        let is_refused = |gateway: &Option<Gateway>| {
+            !gateway.as_ref().unwrap().lines(&["warn", "another gateway works in it"]).is_empty()
+        };
+        loser = gateways.iter().position(is_refused);
+        loser.is_some()
+    });
+    let loser = gateways[loser.unwrap()].take().unwrap();
+    assert_problem(&loser.get("/hello").told(), 503, "BROKER_UNAVAILABLE");
+    let winner = gateways.into_iter().flatten().next().unwrap();
+    let _answering = BackEnd::start(files.path(), b"hi".to_vec());
+    assert_eq!(told(&mut winner.get("/hello")), (200, b"hi".to_vec()));
+    winner.stop();
+    until("the other has it", || loser.get("/hello").told().status() == 200);
 }
 
 #[test]

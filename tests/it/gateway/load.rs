@@ -1,18 +1,26 @@
 //! Many callers: held for nothing but memory, and some of them leave when they like.
 
 use std::{
+    convert::Infallible,
     io::{Read as _, Write as _},
     net::{Shutdown, TcpStream},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    pin::pin,
     thread,
 };
 
+use bytes::Bytes;
+use futures_util::{StreamExt as _, poll};
+use http_body_util::{BodyExt as _, StreamBody, combinators::BoxBody};
+use hyper::{body::Frame, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
+use tokio::{
+    sync::mpsc,
+    task::{JoinSet, yield_now},
+};
+use tokio_stream::wrappers::ReceiverStream;
 
-use super::support::{Behind, Files, Gateway, Topics};
+use super::support::{BackEnd, Behind, Files, Gateway, Topics};
 use crate::support::{
     dice::{Dice, rounds},
     http::until,
@@ -71,7 +79,9 @@ fn who_waits_costs_no_thread_and_is_one_of_a_hundred_requests() {
     let gateway = start(&files, &["--mode", "collapse", "--timeout", "120s"]);
     let held = rounds(2_000, 20_000) as u64;
     let batch = (held / 100).to_string();
-    let few = bench(&files, &gateway, &["--requests", "1000", "--batch", "10", "--delay", "3s"]);
+    // With the memory of one who has worked before, and has let go of what he did not keep.
+    let settle = format!("{}s", rounds(0, 15));
+    let few = bench(&files, &gateway, &["--requests", "1000", "--batch", "10", "--delay", "3s", "--settle", &settle]);
     assert_eq!(number(&few, "gateway_waiting_most"), 1_000, "{few}");
     // As long as it takes until all of them have come.
     let delay = format!("{}s", rounds(4, 40));
@@ -81,6 +91,8 @@ fn who_waits_costs_no_thread_and_is_one_of_a_hundred_requests() {
     assert_eq!(number(&many, "back_end_requests"), 100, "{many}");
     assert_eq!(number(&many, "gateway_threads_most"), number(&few, "gateway_threads_most"), "{many}");
     assert!(number(&many, "gateway_resident_most") < 300 << 20, "{many}");
+    let before = number(&many, "gateway_resident_before");
+    until("the memory comes back", || gateway.metric("process_resident_memory_bytes") < before * 6 / 5);
     assert!(files.is_empty());
 }
 
@@ -88,37 +100,38 @@ fn who_waits_costs_no_thread_and_is_one_of_a_hundred_requests() {
 /// and within the answer. Some stay, and are answered.
 #[test]
 fn callers_that_hang_up_leave_nothing_behind() {
+    leave_nothing_behind(|address, dice, calls| {
+        (0..calls).filter(|_| hang_up(&mut TcpStream::connect(&address).unwrap(), dice)).count()
+    });
+}
+
+/// The same over HTTP/2, where a caller goes and its connection stays.
+#[test]
+fn callers_that_cancel_leave_nothing_behind() {
+    leave_nothing_behind(|address, dice, calls| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(cancel(&address, dice, calls))
+    });
+}
+
+/// Lets callers call: each of a few threads gets an address, chance, and how often to call, and answers how many were answered.
+fn leave_nothing_behind(call: impl Fn(String, &mut Dice, usize) -> usize + Sync) {
     let mut files = Files::new();
     let gateway = start(&files, &["--timeout", "1s", "--abandon-after", "2s", "--mode", "primitive"]);
     let (threads, resident) = (gateway.metric("process_threads"), gateway.metric("process_resident_memory_bytes"));
-    let stop = Arc::new(AtomicBool::new(false));
-    let answering = {
-        let (stop, directory) = (Arc::clone(&stop), files.path());
-        thread::spawn(move || {
-            while !stop.load(Relaxed) {
-                let entries = std::fs::read_dir(&directory).unwrap().filter_map(Result::ok);
-                for request in
-                    entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "req"))
-                {
-                    let answer = request.with_extension("resp");
-                    if !answer.exists() {
-                        // The gateway may be done with it meanwhile.
-                        let _ = std::fs::write(answer, [b"200\n".to_vec(), vec![b'x'; 40_000]].concat());
-                    }
-                }
-                thread::yield_now();
-            }
-        })
-    };
-    let mut dice = Dice::new();
-    let callers: Vec<_> = (0..4).map(|_| (gateway.url.clone(), dice.split())).collect();
-    let calls = rounds(400, 100_000) / callers.len();
-    let running = callers.into_iter().map(|(url, dice)| thread::spawn(move || hang_up(&url, dice, calls)));
-    let answered: usize = running.collect::<Vec<_>>().into_iter().map(|caller| caller.join().unwrap()).sum();
+    let answering = BackEnd::start(files.path(), vec![b'x'; 40_000]);
+    let address = gateway.url.strip_prefix("http://").unwrap();
+    let (mut dice, callers) = (Dice::new(), 4);
+    let calls = rounds(400, 100_000) / callers;
+    let answered: usize = thread::scope(|scope| {
+        let call = &call;
+        let start = |mut dice: Dice| scope.spawn(move || call(address.to_owned(), &mut dice, calls));
+        let running: Vec<_> = (0..callers).map(|_| start(dice.split())).collect();
+        running.into_iter().map(|caller| caller.join().unwrap()).sum()
+    });
     assert!(answered > 0, "some stayed, and were answered");
     until("nobody waits", || ["waiting", "groups", "groups_behind"].iter().all(|name| gateway.metric(name) == 0));
-    stop.store(true, Relaxed);
-    answering.join().unwrap();
+    drop(answering);
     until("no file is left", || files.is_empty());
     assert_eq!(gateway.metric("process_threads"), threads);
     // What a thousand of them would hold, whatever their number.
@@ -129,27 +142,78 @@ fn callers_that_hang_up_leave_nothing_behind() {
     assert_eq!(caller.told().body, b"still here");
 }
 
-/// Answers how many were answered.
-fn hang_up(url: &str, mut dice: Dice, calls: usize) -> usize {
-    let mut answered = 0;
-    for _ in 0..calls {
-        let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
-        let path = dice.roll(8);
-        let request = format!("POST /{path} HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n0123456789");
-        let phase = dice.roll(4);
-        let said = match phase {
-            0 => dice.roll(request.len() as u64) as usize,
-            _ => request.len(),
-        };
-        let _ = stream.write_all(&request.as_bytes()[..said]);
-        let mut answer = [0; 64];
-        match phase {
-            // It waits a while, or says that it says no more.
-            1 if dice.roll(2) == 0 => drop(stream.shutdown(Shutdown::Write)),
-            // It leaves within the answer, or has all that it wants.
-            2 | 3 if dice.roll(2) == 0 => answered += usize::from(stream.read(&mut answer).is_ok_and(|read| read > 0)),
-            _ => {}
+/// A call that leaves when it likes. Answers whether it was answered.
+fn hang_up(stream: &mut TcpStream, dice: &mut Dice) -> bool {
+    let path = dice.roll(8);
+    let request = format!("POST /{path} HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n0123456789");
+    let phase = dice.roll(4);
+    let said = match phase {
+        0 => dice.roll(request.len() as u64) as usize,
+        _ => request.len(),
+    };
+    let _ = stream.write_all(&request.as_bytes()[..said]);
+    match phase {
+        // It waits a while, or says that it says no more.
+        1 if dice.roll(2) == 0 => drop(stream.shutdown(Shutdown::Write)),
+        // It leaves within the answer, or has all that it wants.
+        2 | 3 if dice.roll(2) == 0 => return stream.read(&mut [0; 64]).is_ok_and(|read| read > 0),
+        _ => {}
+    }
+    false
+}
+
+/// Calls, many at the same time on a connection, that are cancelled when they like. A gateway ends a connection with too many
+/// of them in a row; then the next one serves.
+async fn cancel(address: &str, dice: &mut Dice, calls: usize) -> usize {
+    let (mut called, mut answered) = (0, 0);
+    while called < calls {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut calling = JoinSet::new();
+        while called < calls && !sender.is_closed() {
+            called += 1;
+            calling.spawn(cancelled(sender.clone(), dice.split()));
+            if calling.len() >= 64 {
+                answered += usize::from(calling.join_next().await.unwrap().unwrap());
+            }
         }
+        answered += calling.join_all().await.into_iter().filter(|is_answered| *is_answered).count();
+        drop(sender);
+        let _ = connection.await.unwrap();
     }
     answered
+}
+
+/// One of them. Answers whether it was answered in full.
+async fn cancelled(mut sender: http2::SendRequest<BoxBody<Bytes, Infallible>>, mut dice: Dice) -> bool {
+    let (rest, body) = mpsc::channel(1);
+    let body = BoxBody::new(StreamBody::new(ReceiverStream::new(body).map(|bytes: Bytes| Ok(Frame::data(bytes)))));
+    let request = http::Request::post(format!("http://a/{}", dice.roll(8))).body(body).unwrap();
+    let mut answer = pin!(sender.send_request(request));
+    let phase = dice.roll(5);
+    // Within the head, or the body.
+    if phase == 0 || rest.send("01234".into()).await.is_err() || phase == 1 {
+        let _ = poll!(&mut answer);
+        return false;
+    }
+    drop(rest);
+    // While it waits: as many looks as come.
+    for _ in 0..dice.roll(20) {
+        if poll!(&mut answer).is_ready() {
+            return false;
+        }
+        yield_now().await;
+    }
+    if phase == 2 {
+        return false;
+    }
+    let Ok(answer) = answer.await else { return false };
+    let (status, mut body) = (answer.status(), answer.into_body());
+    match phase {
+        // Within the answer.
+        3 => drop(body.frame().await),
+        _ => return body.collect().await.is_ok() && status == 200,
+    }
+    false
 }

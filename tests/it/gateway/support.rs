@@ -5,6 +5,11 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Child, Command},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -208,6 +213,40 @@ impl Files {
             Some((name, metadata.ino(), metadata.ctime_nsec()))
         });
         found.filter(|found| !self.taken.contains(found)).collect()
+    }
+}
+
+/// Answers whatever is asked in a directory, until it is dropped.
+pub struct BackEnd {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl BackEnd {
+    /// With this body.
+    pub fn start(directory: PathBuf, body: Vec<u8>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, answer) = (Arc::clone(&stop), [b"200\n".to_vec(), body].concat());
+        let work = move || {
+            while !stopped.load(Relaxed) {
+                for name in names(&directory).into_iter().filter(|name| name.ends_with(".req")) {
+                    let path = directory.join(name).with_extension("resp");
+                    if !path.exists() {
+                        // The gateway may be done with it meanwhile.
+                        let _ = fs::write(path, &answer);
+                    }
+                }
+                thread::yield_now();
+            }
+        };
+        BackEnd { stop, thread: Some(thread::spawn(work)) }
+    }
+}
+
+impl Drop for BackEnd {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -8,6 +8,7 @@ mod shape;
 mod usage;
 
 use std::{
+    convert::Infallible,
     path::PathBuf,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -45,13 +46,13 @@ use crate::{
 #[derive(clap::Args, Debug, Serialize)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The gateway: HOST:PORT
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
+    /// The gateway: HOST:PORT, as it says itself when it starts
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090", value_parser = host_and_port)]
     #[serde(skip)]
     gateway: String,
 
-    /// Where the gateway serves its counters: HOST:PORT
-    #[arg(long, value_name = "ADDR")]
+    /// Where the gateway serves its counters: HOST:PORT, as in 127.0.0.1:8091
+    #[arg(long, value_name = "ADDR", value_parser = host_and_port)]
     #[serde(skip)]
     metrics: Option<String>,
 
@@ -181,6 +182,12 @@ async fn measure(args: Args, remote: Remote, tenant: Tenant) -> anyhow::Result<(
         Some(first) => Err(Failure::new(format!("{wrong} answers are wrong or missing; the first: {first}")).into()),
         None => Ok(()),
     }
+}
+
+/// The rest of a URL does no harm: people copy what the gateway says.
+fn host_and_port(text: &str) -> Result<String, Infallible> {
+    let text = text.strip_prefix("http://").unwrap_or(text);
+    Ok(text.split_once('/').map_or(text, |(place, _)| place).to_owned())
 }
 
 /// Asks everything, each when it is due, and waits for all answers.

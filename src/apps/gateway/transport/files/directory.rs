@@ -6,21 +6,34 @@ use std::{
     io::{self, Read as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
-use rustix::fs::OFlags;
+use rustix::{
+    fs::{FlockOperation, OFlags, flock},
+    io::Errno,
+};
 
 use crate::apps::gateway::key::FileKey;
 
 /// The largest answer that is taken.
 pub const ANSWER_BYTES: u64 = 16 << 20;
+/// Why nothing can be written into a directory of another.
+pub const TAKEN: &str = "another gateway works in it";
 /// Begins the names of files that are not written in full yet.
 const UNFINISHED: &str = ".gateway-";
 
 /// A directory, whether it is there or not.
 #[derive(Clone, Debug)]
-pub struct Directory(PathBuf);
+pub struct Directory {
+    path: PathBuf,
+    /// Another gateway works in it.
+    is_taken: Arc<AtomicBool>,
+}
 
 /// Which of the two files of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,17 +67,32 @@ pub struct Found {
 impl Directory {
     /// At this path.
     pub fn new(path: PathBuf) -> Self {
-        Directory(path)
+        Directory { path, is_taken: Arc::default() }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// Takes it for this gateway, as long as what is answered lives. None if another has it: until it can be taken, nothing
+    /// is written there. Where the system knows no locks of directories, nobody is kept out.
+    pub fn take(&self) -> io::Result<Option<File>> {
+        self.is_taken.store(false, Relaxed);
+        let directory = File::options().read(true).custom_flags(flags(OFlags::DIRECTORY)).open(&self.path)?;
+        let is_taken = flock(&directory, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK);
+        self.is_taken.store(is_taken, Relaxed);
+        Ok((!is_taken).then_some(directory))
+    }
+
+    /// Whether another gateway has it, as it was seen last.
+    pub fn is_taken(&self) -> bool {
+        self.is_taken.load(Relaxed)
     }
 
     /// Which directory it is; the error says why there is none.
     pub fn identity(&self) -> io::Result<(u64, u64)> {
-        let found = fs::metadata(&self.0)?;
+        let found = fs::metadata(&self.path)?;
         if !found.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
@@ -73,7 +101,10 @@ impl Directory {
 
     /// Writes a request, so that whoever sees it sees it whole.
     pub fn write(&self, key: FileKey, bytes: &[u8]) -> io::Result<()> {
-        let unfinished = self.0.join(format!("{UNFINISHED}{key}"));
+        if self.is_taken() {
+            return Err(io::Error::other(TAKEN));
+        }
+        let unfinished = self.path.join(format!("{UNFINISHED}{key}"));
         let written = File::create(&unfinished)
             .and_then(|mut file| file.write_all(bytes))
             .and_then(|()| fs::rename(&unfinished, self.file(key, Kind::Request)));
@@ -87,8 +118,7 @@ impl Directory {
     /// Reads a file in full. None if there is none, or something that is no file and so none of ours.
     pub fn read(&self, key: FileKey, kind: Kind) -> io::Result<Option<Found>> {
         // A pipe of that name would be waited for.
-        let flags = OFlags::NONBLOCK.bits().cast_signed();
-        let file = match File::options().read(true).custom_flags(flags).open(self.file(key, kind)) {
+        let file = match File::options().read(true).custom_flags(flags(OFlags::NONBLOCK)).open(self.file(key, kind)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -124,7 +154,7 @@ impl Directory {
     /// All files of requests there are. Others are not looked at.
     pub fn list(&self) -> io::Result<Vec<(FileKey, Kind)>> {
         let mut found = Vec::new();
-        for entry in fs::read_dir(&self.0)? {
+        for entry in fs::read_dir(&self.path)? {
             found.extend(entry?.file_name().to_str().and_then(parse));
         }
         Ok(found)
@@ -132,7 +162,7 @@ impl Directory {
 
     /// Removes what a gateway that was killed had not finished. Of one that runs, it would take requests away.
     pub fn sweep(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.0)? {
+        for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             if entry.file_name().to_str().and_then(|name| FileKey::parse(name.strip_prefix(UNFINISHED)?)).is_some() {
                 fs::remove_file(entry.path())?;
@@ -147,7 +177,7 @@ impl Directory {
             Kind::Request => "req",
             Kind::Answer => "resp",
         };
-        self.0.join(format!("{key}.{ending}"))
+        self.path.join(format!("{key}.{ending}"))
     }
 }
 
@@ -165,6 +195,10 @@ impl Identity {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
+}
+
+fn flags(flags: OFlags) -> i32 {
+    flags.bits().cast_signed()
 }
 
 /// What a file's name says; None if it is none of ours.
@@ -216,5 +250,19 @@ mod tests {
             (true, false)
         );
         assert!(directory.read(key, Kind::Answer).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_directory_is_of_one_gateway_at_a_time() {
+        let place = tempfile::tempdir().unwrap();
+        let [one, other] = [0; 2].map(|_| Directory::new(place.path().to_owned()));
+        let key = FileKey::of("GET", "/");
+        let taken = one.take().unwrap().unwrap();
+        assert!(other.take().unwrap().is_none());
+        assert_eq!(other.write(key, b"GET\n/\n").unwrap_err().to_string(), TAKEN);
+        one.write(key, b"GET\n/\n").unwrap();
+        drop(taken);
+        let _taken = other.take().unwrap().unwrap();
+        other.write(key, b"GET\n/\n").unwrap();
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsStr,
+    fs::File,
     io,
     sync::Arc,
     thread,
@@ -13,7 +14,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::{
     clerk::Job,
-    directory::{Directory, Kind, parse},
+    directory::{Directory, Kind, TAKEN, parse},
     notices::Notices,
 };
 use crate::apps::gateway::{
@@ -38,6 +39,8 @@ pub struct Keeper {
     /// Which directory was seen last, and what hears of it.
     seen: Option<(u64, u64)>,
     ear: Option<Ear>,
+    /// Keeps other gateways out of it.
+    taken: Option<File>,
     /// It was removed: what is there now may look the same, and is another.
     was_removed: bool,
 }
@@ -65,9 +68,9 @@ impl Clerks {
 }
 
 impl Keeper {
-    /// Watches the directory from now on, if it is there.
+    /// Watches the directory from now on, and keeps others out of it, if it is there.
     pub fn new(directory: Directory, clerks: Clerks, notices: Arc<Notices>) -> Self {
-        let mut keeper = Keeper { directory, clerks, notices, seen: None, ear: None, was_removed: false };
+        let mut keeper = Keeper { directory, clerks, notices, seen: None, ear: None, taken: None, was_removed: false };
         keeper.settle();
         keeper
     }
@@ -109,18 +112,33 @@ impl Keeper {
         let found = self.directory.identity();
         let was_removed = std::mem::take(&mut self.was_removed);
         if self.seen.is_some() && found.as_ref().ok().copied() == self.seen && !was_removed {
-            return;
+            return self.take();
         }
         if self.seen.take().is_some() {
-            self.ear = None;
+            (self.ear, self.taken) = (None, None);
             self.clerks.tell_all(|| Job::Lost);
         }
         match found {
             Ok(identity) => {
                 self.seen = Some(identity);
                 self.ear = Ear::new(self.directory.path()).inspect_err(|error| self.notices.blind(error)).ok();
+                self.take();
             }
-            Err(error) => self.notices.failed(&error),
+            Err(error) => {
+                self.take();
+                self.notices.failed(&error);
+            }
+        }
+    }
+
+    /// Keeps others out, or notices that another was here first.
+    fn take(&mut self) {
+        if self.taken.is_none() {
+            // It may be gone again, which is noticed the next time.
+            self.taken = self.directory.take().ok().flatten();
+            if self.directory.is_taken() {
+                self.notices.refused(TAKEN);
+            }
         }
     }
 

@@ -21,12 +21,15 @@ use tokio::{
 
 use self::{
     clerk::{Clerk, Job},
-    directory::{Directory, Kind},
+    directory::{Directory, Kind, TAKEN},
     keeper::{Clerks, Keeper},
     notices::Notices,
 };
 use super::{Transport, Trouble};
-use crate::apps::gateway::{journal::Journal, key::FileKey, request::Request};
+use crate::apps::{
+    failure::Failure,
+    gateway::{journal::Journal, key::FileKey, request::Request},
+};
 
 /// Threads that work with files. Most of their time they wait for the system.
 const CLERKS: usize = 4;
@@ -44,14 +47,18 @@ impl Files {
         // What the system tells names it in full.
         let directory = Directory::new(std::path::absolute(&path).unwrap_or(path));
         let notices = Arc::new(Notices::new(journal, directory.path()));
+        let doors: anyhow::Result<_> = (0..CLERKS).map(|_| hire(directory.clone(), notices.clone())).collect();
+        let clerks = Clerks::new(doors?);
+        let keeper = Keeper::new(directory.clone(), clerks.clone(), Arc::clone(&notices));
+        if directory.is_taken() {
+            let taken = Failure::new(format!("{}: {TAKEN}", directory.path().display()));
+            return Err(taken.hint("--directory names another: each gateway needs one of its own").into());
+        }
         // Only of an earlier run: this one has done nothing yet. What cannot be removed does no harm.
         let _ = directory.sweep();
         let left = directory.list().unwrap_or_default();
         let count = |kind| left.iter().filter(|(_, found)| *found == kind).count() as u64;
         notices.backlog(count(Kind::Request), count(Kind::Answer));
-        let doors: anyhow::Result<_> = (0..CLERKS).map(|_| hire(directory.clone(), notices.clone())).collect();
-        let clerks = Clerks::new(doors?);
-        let keeper = Keeper::new(directory, clerks.clone(), notices);
         thread::Builder::new()
             .name("gateway-keeper".into())
             .spawn(|| keeper.run())
