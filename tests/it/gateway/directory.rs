@@ -177,7 +177,9 @@ fn a_directory_has_one_gateway() {
     assert!(refusal.contains("box: another gateway works in it") && refusal.contains("--directory"), "{refusal}");
     // Both see it come: one of them has it, until it ends.
     fs::remove_dir(files.path()).unwrap();
-    let second = gateway(&files, &[]);
+    // With a log of its own.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let second = Gateway::start(elsewhere.path(), &["--directory", files.path().to_str().unwrap()]);
     fs::create_dir(files.path()).unwrap();
     let mut gateways = [Some(first), Some(second)];
     let mut loser = None;

@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     super::Trouble,
     directory::{ANSWER_BYTES, Directory, Found, Identity, Kind},
-    notices::Notices,
+    notices::{Notices, TAKEN},
 };
 use crate::apps::gateway::{
     answer::{Answer, Stage},
@@ -149,6 +149,10 @@ impl Clerk {
     }
 
     fn ask(&mut self, key: FileKey, request: &Request, reply: Reply) {
+        if self.directory.is_taken() {
+            self.notices.refused(TAKEN);
+            return refuse(reply);
+        }
         // What lies there already was written before anybody asked, and answers a request that lies there, too.
         let was_answered = self.remove(key, Kind::Answer);
         if self.stuck.len() >= STUCK {

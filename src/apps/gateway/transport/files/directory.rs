@@ -22,8 +22,6 @@ use crate::apps::gateway::key::FileKey;
 
 /// The largest answer that is taken.
 pub const ANSWER_BYTES: u64 = 16 << 20;
-/// Why nothing can be written into a directory of another.
-pub const TAKEN: &str = "another gateway works in it";
 /// Begins the names of files that are not written in full yet.
 const UNFINISHED: &str = ".gateway-";
 
@@ -75,14 +73,15 @@ impl Directory {
         &self.path
     }
 
-    /// Takes it for this gateway, as long as what is answered lives. None if another has it: until it can be taken, nothing
-    /// is written there. Where the system knows no locks of directories, nobody is kept out.
-    pub fn take(&self) -> io::Result<Option<File>> {
-        self.is_taken.store(false, Relaxed);
-        let directory = File::options().read(true).custom_flags(flags(OFlags::DIRECTORY)).open(&self.path)?;
-        let is_taken = flock(&directory, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK);
+    /// Claims it for this gateway, as long as what is answered lives. None if another has it: what lies there is none of this
+    /// one's business then. Where the system knows no locks of directories, nobody is kept out.
+    pub fn claim(&self) -> io::Result<Option<File>> {
+        let opened = File::options().read(true).custom_flags(flags(OFlags::DIRECTORY)).open(&self.path);
+        let is_locked =
+            |directory| flock(directory, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK);
+        let is_taken = opened.as_ref().is_ok_and(is_locked);
         self.is_taken.store(is_taken, Relaxed);
-        Ok((!is_taken).then_some(directory))
+        Ok((!is_taken).then_some(opened?))
     }
 
     /// Whether another gateway has it, as it was seen last.
@@ -101,9 +100,6 @@ impl Directory {
 
     /// Writes a request, so that whoever sees it sees it whole.
     pub fn write(&self, key: FileKey, bytes: &[u8]) -> io::Result<()> {
-        if self.is_taken() {
-            return Err(io::Error::other(TAKEN));
-        }
         let unfinished = self.path.join(format!("{UNFINISHED}{key}"));
         let written = File::create(&unfinished)
             .and_then(|mut file| file.write_all(bytes))
@@ -256,13 +252,11 @@ mod tests {
     fn a_directory_is_of_one_gateway_at_a_time() {
         let place = tempfile::tempdir().unwrap();
         let [one, other] = [0; 2].map(|_| Directory::new(place.path().to_owned()));
-        let key = FileKey::of("GET", "/");
-        let taken = one.take().unwrap().unwrap();
-        assert!(other.take().unwrap().is_none());
-        assert_eq!(other.write(key, b"GET\n/\n").unwrap_err().to_string(), TAKEN);
-        one.write(key, b"GET\n/\n").unwrap();
-        drop(taken);
-        let _taken = other.take().unwrap().unwrap();
-        other.write(key, b"GET\n/\n").unwrap();
+        let claim = one.claim().unwrap().unwrap();
+        assert!(other.claim().unwrap().is_none() && other.is_taken() && !one.is_taken());
+        drop(claim);
+        assert!(other.claim().unwrap().is_some() && !other.is_taken());
+        fs::remove_dir(place.path()).unwrap();
+        assert!(other.claim().is_err());
     }
 }

@@ -14,8 +14,8 @@ use tokio::sync::mpsc::Sender;
 
 use super::{
     clerk::Job,
-    directory::{Directory, Kind, TAKEN, parse},
-    notices::Notices,
+    directory::{Directory, Kind, parse},
+    notices::{Notices, TAKEN},
 };
 use crate::apps::gateway::{
     ear::{Ear, Heard},
@@ -40,7 +40,7 @@ pub struct Keeper {
     seen: Option<(u64, u64)>,
     ear: Option<Ear>,
     /// Keeps other gateways out of it.
-    taken: Option<File>,
+    claim: Option<File>,
     /// It was removed: what is there now may look the same, and is another.
     was_removed: bool,
 }
@@ -70,7 +70,7 @@ impl Clerks {
 impl Keeper {
     /// Watches the directory from now on, and keeps others out of it, if it is there.
     pub fn new(directory: Directory, clerks: Clerks, notices: Arc<Notices>) -> Self {
-        let mut keeper = Keeper { directory, clerks, notices, seen: None, ear: None, taken: None, was_removed: false };
+        let mut keeper = Keeper { directory, clerks, notices, seen: None, ear: None, claim: None, was_removed: false };
         keeper.settle();
         keeper
     }
@@ -80,8 +80,10 @@ impl Keeper {
         loop {
             self.settle();
             self.clerks.tell_all(|| Job::Tidy);
-            // What cannot be listed just now is listed the next time.
-            let _ = self.scan();
+            if self.seen.is_some() {
+                // What cannot be listed just now is listed the next time.
+                let _ = self.scan();
+            }
             self.listen();
         }
     }
@@ -112,33 +114,19 @@ impl Keeper {
         let found = self.directory.identity();
         let was_removed = std::mem::take(&mut self.was_removed);
         if self.seen.is_some() && found.as_ref().ok().copied() == self.seen && !was_removed {
-            return self.take();
+            return;
         }
         if self.seen.take().is_some() {
-            (self.ear, self.taken) = (None, None);
+            (self.ear, self.claim) = (None, None);
             self.clerks.tell_all(|| Job::Lost);
         }
-        match found {
-            Ok(identity) => {
-                self.seen = Some(identity);
+        match (found, self.directory.claim()) {
+            (Ok(identity), Ok(Some(claim))) => {
+                (self.seen, self.claim) = (Some(identity), Some(claim));
                 self.ear = Ear::new(self.directory.path()).inspect_err(|error| self.notices.blind(error)).ok();
-                self.take();
             }
-            Err(error) => {
-                self.take();
-                self.notices.failed(&error);
-            }
-        }
-    }
-
-    /// Keeps others out, or notices that another was here first.
-    fn take(&mut self) {
-        if self.taken.is_none() {
-            // It may be gone again, which is noticed the next time.
-            self.taken = self.directory.take().ok().flatten();
-            if self.directory.is_taken() {
-                self.notices.refused(TAKEN);
-            }
+            (_, Ok(None)) => self.notices.refused(TAKEN),
+            (Err(error), _) | (_, Err(error)) => self.notices.failed(&error),
         }
     }
 

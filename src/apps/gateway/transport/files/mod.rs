@@ -21,9 +21,9 @@ use tokio::{
 
 use self::{
     clerk::{Clerk, Job},
-    directory::{Directory, Kind, TAKEN},
+    directory::{Directory, Kind},
     keeper::{Clerks, Keeper},
-    notices::Notices,
+    notices::{Notices, TAKEN},
 };
 use super::{Transport, Trouble};
 use crate::apps::{

@@ -15,6 +15,9 @@ use crate::apps::{
     output,
 };
 
+/// Why nothing can be written into a directory of another.
+pub const TAKEN: &str = "another gateway works in it";
+
 /// What was told last.
 #[derive(Debug)]
 pub struct Notices {
