@@ -91,7 +91,7 @@ async fn follow(mut stream: LiveStream, served: Arc<Served>) {
     let ended = loop {
         match stream.next().await {
             // The grace time is over for its callers, too.
-            Some(Err(error)) if error.reason() == Reason::Draining => break super::stopped(),
+            Some(Err(error)) if error.reason() == Reason::Draining => break super::waiting::stopped(),
             Some(Ok(event)) if event.heartbeat.is_some() && replies.rest() => return,
             Some(Ok(event)) => replies.hear(&event),
             Some(Err(error)) => break error,

@@ -5,10 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{
-    hub::{Hub, Inner},
-    ledger::Failure,
-};
+use super::{hub::Hub, inner::Inner, ledger::Failure};
 use crate::{
     engine::{Page, Query},
     model::{BacklogPolicy, Records, Result, Sequence},

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    hub::{Found, Hub, Inner},
+    hub::Hub,
+    inner::{Found, Inner},
     ledger::Span,
     letter,
 };

@@ -3,7 +3,7 @@
 
 use tokio::time::Instant;
 
-use super::hub::{Hub, Inner};
+use super::{hub::Hub, inner::Inner};
 
 impl Hub {
     /// Waits until those who make way have nothing any more.

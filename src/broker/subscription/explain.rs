@@ -7,7 +7,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    hub::{Hub, Inner},
+    hub::Hub,
+    inner::Inner,
     ledger::{Failure, Standing as Open},
     letter,
 };
@@ -205,7 +206,7 @@ impl Hub {
                 (Standing::Waiting, sentence, last(failure), None)
             }
             Open::Leased { consumer, deadline, .. } => {
-                let name = super::hub::name_of(&inner.consumers, consumer);
+                let name = super::inner::name_of(&inner.consumers, consumer);
                 let sentence = format!("consumer {name} has it: it is settled, or comes again after its deadline");
                 (Standing::Leased, sentence, Some(name), at(deadline))
             }

@@ -1,36 +1,25 @@
-//! One subscription as it is served: its ledger, what was read of the log and not handed out yet, and its consumers.
-//! There is no task between the log and a consumer: whoever is polled takes what there is. A task tends it (`upkeep`)
-//! as long as anything has to be done at a time; a subscription that nobody works off is asleep. Decides nothing that the
-//! ledger decides.
+//! One subscription as it is served. There is no task between the log and a consumer: whoever is polled takes what there is.
+//! A task tends it (`upkeep`) as long as anything has to be done at a time; a subscription that nobody works off is asleep.
+//! Decides nothing that the ledger decides.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Waker,
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
 };
 
-use bytes::Bytes;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    super::{Shared, call::responders, filters, router::Registration, served::Place},
-    backlog::Backlog,
+    super::{Shared, served::Place},
+    inner::{Edge, Inner},
     ledger::{Ledger, Moment, Rules},
     locked::Lock,
-    onlookers::Onlookers,
     push::Attempts,
     rate::Rate,
-    window::Window,
 };
 use crate::{
     engine::{State, Value},
-    model::{
-        DeliveryOrder, Error, Gap, PatternSet, Reason, Result, Sequence, Subscription, SubscriptionState,
-        SubscriptionStats, Timestamp,
-    },
+    model::{Error, Reason, Result, Sequence, Subscription, SubscriptionState, SubscriptionStats, Timestamp},
 };
 
 /// A subscription.
@@ -66,90 +55,6 @@ pub enum Pause {
     Forever,
 }
 
-/// Who takes what waits, once, is called so; he leaves before what he has is settled.
-pub(super) const PULLER: &str = "pull";
-
-/// What changes.
-pub(super) struct Inner {
-    pub specification: Arc<Subscription>,
-    pub patterns: Arc<PatternSet>,
-    pub ledger: Ledger,
-    pub found: VecDeque<Found>,
-    /// Everything before it was read, when all that was found is handed out.
-    pub behind: Sequence,
-    /// Of what retention has removed, everything before it is counted.
-    pub counted: Sequence,
-    /// The log is being read.
-    pub is_reading: bool,
-    /// What was read before it changed counts no more.
-    pub generation: u64,
-    pub consumers: BTreeMap<u32, Consumer>,
-    /// The number of the last one that came.
-    pub last_consumer: u32,
-    /// Who takes also what backs off, in the order in which they came: as long as there are any, all others make way.
-    pub early: Vec<u32>,
-    /// Who has room, and found nothing.
-    pub line: VecDeque<u32>,
-    /// Nothing may be handed out before this time, by the rate or as too much failed.
-    pub closed_until: Option<Instant>,
-    /// What it needs of the live edge, as long as it has consumers.
-    pub edge: Option<Edge>,
-    /// Calls on its topics are answered, as long as it has consumers who say so.
-    pub answers: Option<responders::Registration>,
-    pub pause: Pause,
-    /// When it is to be looked whether it goes on by itself.
-    pub resumes: Option<Instant>,
-    pub rate: Rate,
-    /// What waits, if that is bounded, and when it is looked at.
-    pub backlog: Option<Backlog>,
-    /// See `backlog`.
-    pub looks_at: Option<Instant>,
-    /// Why nobody can work on it any more.
-    pub ended: Option<Error>,
-    /// Counts what must be kept.
-    pub changes: u64,
-    /// So many changes are kept.
-    pub kept: u64,
-    /// Who waits for that.
-    pub savers: Vec<Waker>,
-    pub is_tended: bool,
-    /// The task that tends it sleeps until then.
-    pub sleeps_until: Option<Instant>,
-    /// Of the ledger, as the engine's state counts it.
-    pub version: u64,
-    /// When something was last done with it.
-    pub used: Instant,
-    /// Who waits for what becomes of a message.
-    pub onlookers: Onlookers,
-}
-
-/// A record that was read and not handed out yet.
-pub(super) struct Found {
-    pub record: Bytes,
-    pub sequence: Sequence,
-    /// It was handed out before.
-    pub again: bool,
-}
-
-/// Who is told of what comes.
-pub(super) struct Edge {
-    pub seat: Registration,
-    pub filter: Option<filters::Registration>,
-}
-
-/// One who works on it.
-pub(super) struct Consumer {
-    pub name: Arc<str>,
-    pub window: Window,
-    pub waker: Option<Waker>,
-    /// What it has not been told of.
-    pub gap: Option<Gap>,
-    /// It takes nothing more.
-    pub is_detached: bool,
-    /// It answers calls.
-    pub is_responder: bool,
-}
-
 impl Hub {
     /// Opens a subscription: its ledger as it was kept, or a new one that begins at `first`.
     pub fn open(
@@ -176,37 +81,7 @@ impl Hub {
             ledger.set_back(end.next());
         }
         let key = super::ledger_key(&specification.namespace, &specification.name);
-        let inner = Inner {
-            patterns: Arc::new(specification.pattern_set()),
-            rate: Rate::new(specification.max_rate, now),
-            behind: ledger.read(),
-            counted: Sequence::ZERO,
-            specification,
-            ledger,
-            found: VecDeque::new(),
-            is_reading: false,
-            generation: 0,
-            consumers: BTreeMap::new(),
-            last_consumer: 0,
-            early: Vec::new(),
-            line: VecDeque::new(),
-            closed_until: None,
-            edge: None,
-            answers: None,
-            pause,
-            resumes: resumes(pause, wall, now),
-            backlog: None,
-            looks_at: None,
-            ended: None,
-            changes: 0,
-            kept: 0,
-            savers: Vec::new(),
-            is_tended: false,
-            sleeps_until: None,
-            version,
-            used: now,
-            onlookers: Onlookers::default(),
-        };
+        let inner = Inner::new(specification, ledger, version, pause, wall, now);
         let (lock, saving, stirred, saved) = (Lock::new(inner), Default::default(), Notify::new(), Notify::new());
         let (tag, adopted) = (id as u32, AtomicBool::new(false));
         let attempts = Mutex::new(Attempts::new(shared.clock.random() as u32));
@@ -417,99 +292,12 @@ impl Hub {
     }
 }
 
-impl Inner {
-    /// Whoever is first in line looks what there is.
-    pub fn wake_next(&mut self) {
-        while let Some(next) = self.line.pop_front() {
-            if let Some(waker) = self.consumers.get_mut(&next).and_then(|consumer| consumer.waker.take()) {
-                return waker.wake();
-            }
-        }
-    }
-
-    /// Everybody looks.
-    pub fn wake_all(&mut self) {
-        self.line.clear();
-        self.consumers.values_mut().filter_map(|consumer| consumer.waker.take()).for_each(Waker::wake);
-    }
-
-    /// What it has not settled, and did not hand out: from here on.
-    pub fn position(&self) -> Sequence {
-        self.ledger.read()
-    }
-
-    /// Whether anything may be handed out to this one now.
-    pub fn serves(&self, consumer: u32, wall: Timestamp) -> bool {
-        let is_first = || self.consumers.iter().find(|(_, other)| !other.is_detached).map(|(first, _)| *first);
-        let is_exclusive = self.specification.order == DeliveryOrder::Exclusive;
-        let stands_by = match self.early.first() {
-            None => is_exclusive && is_first() != Some(consumer),
-            Some(_) if !self.early.contains(&consumer) => true,
-            Some(first) => is_exclusive && (*first != consumer || self.others_hold()),
-        };
-        self.ended.is_none() && !self.is_paused(wall) && !stands_by
-    }
-
-    pub fn is_paused(&self, wall: Timestamp) -> bool {
-        match self.pause {
-            Pause::No => false,
-            Pause::Until(until) => wall < until,
-            Pause::Forever => true,
-        }
-    }
-
-    /// What was found and not handed out is looked for again.
-    pub fn forget_found(&mut self) {
-        self.generation += 1;
-        self.is_reading = false;
-        for found in self.found.drain(..).filter(|found| found.again) {
-            self.ledger.lost(found.sequence);
-        }
-        self.behind = self.ledger.read();
-    }
-
-    /// A lease ended: its consumer has room again.
-    pub fn ended(&mut self, consumer: u32, bytes: u32) {
-        if let Some(consumer) = self.consumers.get_mut(&consumer)
-            && consumer.window.give_back(bytes)
-            && let Some(waker) = consumer.waker.take()
-        {
-            waker.wake();
-        }
-    }
-
-    fn seek(&mut self, to: Sequence) {
-        self.forget_found();
-        self.ledger.seek(to);
-        self.behind = to;
-        self.used = Instant::now();
-        self.begin_backlog();
-        self.consumers.values_mut().for_each(|consumer| consumer.window.clear());
-        self.wake_all();
-    }
-}
-
-impl Consumer {
-    /// Something will never come. What it was not told of yet becomes one with that.
-    pub fn miss(&mut self, gap: Gap) {
-        self.gap = Some(match self.gap {
-            Some(before) => Gap { first: before.first.min(gap.first), last: before.last.max(gap.last), ..gap },
-            None => gap,
-        });
-    }
-}
-
 /// When a pause is over by itself.
 pub(super) fn resumes(pause: Pause, wall: Timestamp, now: Instant) -> Option<Instant> {
     match pause {
         Pause::Until(until) if wall < until => Some(now + until.since(wall)),
         Pause::No | Pause::Until(_) | Pause::Forever => None,
     }
-}
-
-/// What a consumer is called.
-pub(super) fn name_of(consumers: &BTreeMap<u32, Consumer>, consumer: u32) -> Arc<str> {
-    consumers.get(&consumer).map_or_else(|| PULLER.into(), |consumer| consumer.name.clone())
 }
 
 fn rules(specification: &Subscription) -> Rules {

@@ -11,7 +11,7 @@ use std::{
     task::Wake,
 };
 
-use super::hub::{Hub, Inner};
+use super::{hub::Hub, inner::Inner};
 
 /// What of a subscription changes.
 pub(super) struct Lock {

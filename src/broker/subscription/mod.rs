@@ -14,6 +14,7 @@ mod entries;
 mod explain;
 mod hub;
 mod idle;
+mod inner;
 mod ledger;
 pub(super) mod letter;
 mod locked;

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::hub::{Hub, Inner};
+use super::{hub::Hub, inner::Inner};
 
 /// Those who wait; each has a clone.
 #[derive(Clone, Default)]

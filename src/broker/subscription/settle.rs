@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{
-    hub::{Hub, Inner, name_of},
+    hub::Hub,
+    inner::{Inner, name_of},
     ledger::{Failure, Moment},
 };
 use crate::model::{AckId, Reason, Result, Verdict};

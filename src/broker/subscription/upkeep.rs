@@ -5,7 +5,10 @@ use std::{sync::Arc, task::Waker, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
-use super::hub::{Hub, Inner, name_of, resumes};
+use super::{
+    hub::{Hub, resumes},
+    inner::{Inner, name_of},
+};
 use crate::model::{Error, Reason, Result};
 
 /// What changes within this time is kept together. With the time that the state takes to be durable it is what a crash

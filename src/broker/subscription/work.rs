@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Attach, Delivery, Session,
-    hub::{Hub, PULLER},
+    hub::Hub,
+    inner::PULLER,
     settle::Word,
     window::{FlowControl, Window},
 };
