@@ -13,6 +13,7 @@ mod waiting;
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 pub use self::replies::Replies;
@@ -51,20 +52,19 @@ impl Broker {
         async move {
             let (waiting, asking) = begun?;
             let mut replied = pin!(waiting.replies(deadline, &self.shared));
-            let Some(asking) = asking else { return replied.await };
-            tokio::select! {
-                biased;
-                () = asking => replied.await,
-                replied = &mut replied => replied,
+            if let Some(asking) = asking {
+                tokio::select! {
+                    biased;
+                    () = asking => {}
+                    replied = &mut replied => return replied,
+                }
             }
+            replied.await
         }
     }
 
     /// Finds a call its place; and what is to be done for it, if nobody else does.
-    fn begin<'a>(
-        self: &'a Arc<Self>,
-        call: Call<'_>,
-    ) -> Result<(Waiting, Option<impl Future<Output = ()> + Send + use<'a>>)> {
+    fn begin(self: &Arc<Self>, call: Call<'_>) -> Result<(Waiting, Option<BoxFuture<'static, ()>>)> {
         self.refuse_while_draining()?;
         let Call { mut publish, max_replies, collapse_key, timeout } = call;
         check(&publish)?;
@@ -101,7 +101,8 @@ impl Broker {
                 false => ask.await,
             }
         };
-        Ok((waiting, Some(asking)))
+        // Whoever waits for long need not carry it along.
+        Ok((waiting, Some(Box::pin(asking))))
     }
 
     /// Makes a request, if somebody is there for it.
