@@ -138,8 +138,10 @@ impl Load {
         self.consumers.iter().for_each(JoinHandle::abort);
         let rules =
             |(name, order)| Rules { name, order, ack_deadline: ACK_DEADLINE, max_attempts: None, wants: |_| true };
-        let found = check(&self.shared.book.close(SUBSCRIPTIONS.map(rules).to_vec()));
-        let told: Vec<_> = found.iter().take(20).map(ToString::to_string).collect();
+        let history = self.shared.book.close(SUBSCRIPTIONS.map(rules).to_vec());
+        let found = check(&history);
+        let mut told: Vec<_> = found.iter().take(20).map(ToString::to_string).collect();
+        told.extend(found.first().into_iter().flat_map(|first| history.of_key_of(&first.text)));
         assert!(found.is_empty(), "{} faults:\n{}\n{}", found.len(), told.join("\n"), cluster.logs());
     }
 }

@@ -64,6 +64,8 @@ struct Checker<'a> {
     places: HashMap<&'a str, u64>,
     stored: Vec<&'a str>,
     dead: HashMap<(usize, u64), At>,
+    // When somebody was told that what he had said, that it is done, counts: known from the beginning.
+    taken: HashMap<(usize, u64), At>,
     // By subscription and sequence.
     work: HashMap<(usize, u64), Work>,
     // By subscription and key: the messages that it asks for, in order.
@@ -114,6 +116,7 @@ impl<'a> Checker<'a> {
             places: HashMap::new(),
             stored: Vec::new(),
             dead: HashMap::new(),
+            taken: HashMap::new(),
             work: HashMap::new(),
             keys: HashMap::new(),
             ids: HashMap::new(),
@@ -123,7 +126,8 @@ impl<'a> Checker<'a> {
             found: Vec::new(),
         };
         // What is known of the log is known from the beginning.
-        for Event { what, .. } in &history.events {
+        let mut ids = HashMap::new();
+        for Event { at, what } in &history.events {
             match what {
                 What::Published(message) => drop(checker.published.insert(&message.text, message)),
                 What::Stored { text, sequence } => {
@@ -132,6 +136,11 @@ impl<'a> Checker<'a> {
                 }
                 What::Delivered(delivery) => {
                     checker.places.entry(&delivery.message.text).or_insert(delivery.sequence);
+                    ids.insert(&*delivery.ack_id, (delivery.subscription, delivery.sequence));
+                }
+                What::Told { ack_id, verdict: Verdict::Ack, refusal: None } => {
+                    let Some(of) = ids.get(&**ack_id) else { continue };
+                    checker.taken.entry(*of).or_insert(*at);
                 }
                 What::Dead { subscription, sequence, at } => {
                     checker.dead.insert((*subscription, *sequence), *at);
@@ -205,7 +214,9 @@ impl<'a> Checker<'a> {
         let is_open = |earlier: &u64| {
             let is_dead = self.dead.get(&(subscription, *earlier)).is_some_and(|dead| *dead <= self.now + SKEW);
             let is_acked = self.work.get(&(subscription, *earlier)).is_some_and(|work| work.acked.is_some());
-            !is_dead && !is_acked
+            // It may be said of an earlier delivery, be on its way while it is handed out again, and count.
+            let is_taken = self.taken.get(&(subscription, *earlier)).is_some_and(|taken| *taken <= self.now + HEARD);
+            !is_dead && !is_acked && !is_taken
         };
         let is_settled = |later: &u64| {
             // What was handed out before a crash is believed to be done, though the crash took back what was before it.
@@ -553,6 +564,14 @@ mod tests {
         let said = Story::of(Order::Key).stored(1).stored(3).delivered(1, "a").said("a", Verdict::Ack);
         let again = said.then(What::Broke(Part::Broker)).delivered(1, "b");
         again.delivered(3, "c").said("b", Verdict::Ack).said("c", Verdict::Ack).shows(&[Kind::Overtaken]);
+    }
+
+    #[test]
+    fn what_was_said_of_an_earlier_delivery_may_count_later() {
+        let said = || Story::of(Order::Key).stored(1).stored(3).delivered(1, "a").said("a", Verdict::Ack);
+        let again = || said().then(What::Broke(Part::Broker)).delivered(1, "b").said("b", Verdict::Nack);
+        again().delivered(3, "c").acked("c").told("a", None).shows(&[]);
+        again().delivered(3, "c").acked("c").told("a", Some("LEASE_EXPIRED")).shows(&[Kind::Overtaken, Kind::Lost]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! that is for `check`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
@@ -114,6 +114,29 @@ pub enum Verdict {
     Release,
     Reject,
     Extend(Duration),
+}
+
+impl History {
+    /// What happened to the messages of the same key as this one, a line each.
+    pub fn of_key_of(&self, text: &str) -> Vec<String> {
+        let message = |event: &Event| match &event.what {
+            What::Published(message) => Some(message.clone()),
+            What::Delivered(delivery) => Some(delivery.message.clone()),
+            _ => None,
+        };
+        let key =
+            self.events.iter().filter_map(message).find(|message| message.text == text).map(|message| message.key);
+        let mut ids = HashSet::new();
+        let is_of_key = |event: &&Event| match &event.what {
+            What::Delivered(delivery) if Some(&delivery.message.key) == key.as_ref() => {
+                ids.insert(delivery.ack_id.clone());
+                true
+            }
+            What::Said { ack_id, .. } | What::Told { ack_id, .. } => ids.contains(ack_id),
+            _ => false,
+        };
+        self.events.iter().filter(is_of_key).map(ToString::to_string).collect()
+    }
 }
 
 impl fmt::Display for Event {
