@@ -64,7 +64,7 @@ struct Checker<'a> {
     places: HashMap<&'a str, u64>,
     stored: Vec<&'a str>,
     dead: HashMap<(usize, u64), At>,
-    // When somebody was told that what he had said, that it is done, counts: known from the beginning.
+    // When somebody first said that it is done, and was told that this counts: known from the beginning.
     taken: HashMap<(usize, u64), At>,
     // By subscription and sequence.
     work: HashMap<(usize, u64), Work>,
@@ -126,7 +126,7 @@ impl<'a> Checker<'a> {
             found: Vec::new(),
         };
         // What is known of the log is known from the beginning.
-        let mut ids = HashMap::new();
+        let (mut ids, mut said) = (HashMap::new(), HashMap::new());
         for Event { at, what } in &history.events {
             match what {
                 What::Published(message) => drop(checker.published.insert(&message.text, message)),
@@ -138,9 +138,10 @@ impl<'a> Checker<'a> {
                     checker.places.entry(&delivery.message.text).or_insert(delivery.sequence);
                     ids.insert(&*delivery.ack_id, (delivery.subscription, delivery.sequence));
                 }
+                What::Said { ack_id, verdict: Verdict::Ack } => drop(said.entry(&**ack_id).or_insert(*at)),
                 What::Told { ack_id, verdict: Verdict::Ack, refusal: None } => {
-                    let Some(of) = ids.get(&**ack_id) else { continue };
-                    checker.taken.entry(*of).or_insert(*at);
+                    let (Some(of), Some(at)) = (ids.get(&**ack_id), said.get(&**ack_id)) else { continue };
+                    checker.taken.entry(*of).and_modify(|known| *known = *at.min(known)).or_insert(*at);
                 }
                 What::Dead { subscription, sequence, at } => {
                     checker.dead.insert((*subscription, *sequence), *at);
@@ -214,8 +215,8 @@ impl<'a> Checker<'a> {
         let is_open = |earlier: &u64| {
             let is_dead = self.dead.get(&(subscription, *earlier)).is_some_and(|dead| *dead <= self.now + SKEW);
             let is_acked = self.work.get(&(subscription, *earlier)).is_some_and(|work| work.acked.is_some());
-            // It may be said of an earlier delivery, be on its way while it is handed out again, and count.
-            let is_taken = self.taken.get(&(subscription, *earlier)).is_some_and(|taken| *taken <= self.now + HEARD);
+            // It may be on its way while it is handed out again, and count.
+            let is_taken = self.taken.get(&(subscription, *earlier)).is_some_and(|said| *said <= self.now);
             !is_dead && !is_acked && !is_taken
         };
         let is_settled = |later: &u64| {
