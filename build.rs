@@ -10,10 +10,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 use tonic_prost_build::FileDescriptorSet;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "tilde/v1/message.proto",
     "tilde/v1/broker.proto",
     "tilde/v1/subscriptions.proto",
+    "tilde/v1/schemas.proto",
     "tilde/v1/admin.proto",
     "tilde/v1/transfer.proto",
 ];

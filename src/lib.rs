@@ -8,6 +8,8 @@ pub mod model;
 
 pub mod engine;
 
+pub mod schema;
+
 pub mod broker;
 
 pub mod pb;

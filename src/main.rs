@@ -6,7 +6,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tilde::apps::{
     bench, call, config, consume, failure,
     flags::{self, Flags},
-    gateway, inbox, log, namespace, publish, respond, review, serve, subscribe, subscription, topics,
+    gateway, inbox, log, namespace, publish, respond, review, schema, serve, subscribe, subscription, topics,
     transfer::{export, import},
     watch,
 };
@@ -38,6 +38,7 @@ enum Command {
     Review(review::Args),
     Topics(topics::Args),
     Namespace(namespace::Args),
+    Schema(schema::Args),
     Export(export::Args),
     Import(import::Args),
     Config(config::Args),
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         Command::Review(args) => review::run(args),
         Command::Topics(args) => topics::run(args),
         Command::Namespace(args) => namespace::run(args),
+        Command::Schema(args) => schema::run(args),
         Command::Export(args) => export::run(args),
         Command::Import(args) => import::run(args),
         Command::Config(args) => config::run(args),

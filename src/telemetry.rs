@@ -30,6 +30,8 @@ pub struct NamespaceMetrics {
     pub published_bytes: Counter,
     /// Publishes that were refused.
     pub refused_messages: Counter,
+    /// Payloads that were not as their schema says, and taken or refused.
+    pub schema_violations: Counter,
     /// Messages handed to live streams.
     pub delivered_messages: Counter,
     /// Their encoded bytes.
@@ -54,6 +56,9 @@ const METRICS: &[Metric] = &[
     ("published_messages", "Messages that were taken", |of| &of.published_messages),
     ("published_bytes", "Encoded bytes of the messages that were taken", |of| &of.published_bytes),
     ("refused_messages", "Publishes that were refused", |of| &of.refused_messages),
+    ("schema_violations", "Payloads that were not as their schema says, taken with a warning or refused", |of| {
+        &of.schema_violations
+    }),
     ("delivered_messages", "Messages handed to live streams", |of| &of.delivered_messages),
     ("delivered_bytes", "Encoded bytes of the messages handed to live streams", |of| &of.delivered_bytes),
     ("filtered_messages", "Messages that filters were asked about", |of| &of.filtered_messages),

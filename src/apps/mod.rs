@@ -19,6 +19,7 @@ pub mod review;
 pub mod watch;
 
 pub mod namespace;
+pub mod schema;
 pub mod topics;
 
 pub mod transfer;

@@ -1,5 +1,7 @@
 //! `tilde namespace`: the tenants of a broker and their settings.
 
+use std::str::FromStr;
+
 use anyhow::Context;
 use prost_types::FieldMask;
 use serde::Serialize;
@@ -15,7 +17,7 @@ use super::{
 use crate::{
     pb::v1::{
         CreateNamespaceRequest, DeleteNamespaceRequest, GetNamespaceRequest, ListNamespacesRequest, Namespace,
-        UpdateNamespaceRequest,
+        SchemaEnforcement, TopicSchema, UpdateNamespaceRequest,
     },
     units::{Size, Span},
 };
@@ -114,6 +116,42 @@ struct Settings {
     /// Durable subscriptions; `none` is no limit [broker's default: none]
     #[arg(long, value_name = "N")]
     max_subscriptions: Option<Limit<u32>>,
+
+    /// What payloads of topics must be, as in 'orders/~=enforce' or 'logs=warn:SUBJECT': versions of the subject, which is the
+    /// topic's name and -value if none is named. May be repeated, the first that matches counts; `none` is nothing
+    /// [broker's default: none]
+    #[arg(long = "topic-schema", value_name = "PATTERN=off|warn|enforce[:SUBJECT]")]
+    topic_schemas: Vec<Limit<Rule>>,
+}
+
+/// What the topics of a pattern demand.
+#[derive(Clone, Debug, PartialEq)]
+struct Rule(TopicSchema);
+
+const ENFORCEMENTS: [(&str, SchemaEnforcement); 3] =
+    [("off", SchemaEnforcement::Off), ("warn", SchemaEnforcement::Warn), ("enforce", SchemaEnforcement::Enforce)];
+
+impl FromStr for Rule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = "write it as PATTERN=enforce, PATTERN=warn or PATTERN=off, and :SUBJECT behind it if it is another";
+        let (pattern, rest) = text.split_once('=').ok_or(wrong)?;
+        let (enforcement, subject) = rest.split_once(':').unwrap_or((rest, ""));
+        let (_, enforcement) = ENFORCEMENTS.iter().find(|(word, _)| *word == enforcement).ok_or(wrong)?;
+        let (pattern, subject) = (pattern.to_owned(), subject.to_owned());
+        Ok(Rule(TopicSchema { pattern, enforcement: (*enforcement).into(), subject }))
+    }
+}
+
+/// As the flag takes it.
+fn rule(rule: &TopicSchema) -> String {
+    let enforcement = ENFORCEMENTS.iter().find(|(_, known)| *known == rule.enforcement());
+    let enforcement = enforcement.map_or("enforce", |(word, _)| word);
+    match rule.subject.as_str() {
+        "" => format!("{}={enforcement}", rule.pattern),
+        subject => format!("{}={enforcement}:{subject}", rule.pattern),
+    }
 }
 
 const CREATE_EXAMPLES: &str = "\
@@ -151,6 +189,8 @@ impl Settings {
         namespace.max_streams = self.max_streams.and_then(|limit| limit.0);
         set("max_subscriptions", self.max_subscriptions.is_some());
         namespace.max_subscriptions = self.max_subscriptions.and_then(|limit| limit.0);
+        set("topic_schemas", !self.topic_schemas.is_empty());
+        namespace.topic_schemas = self.topic_schemas.iter().filter_map(|rule| Some(rule.0.clone()?.0)).collect();
         paths
     }
 }
@@ -253,6 +293,7 @@ impl Args {
             return Ok(output::json(&Object::new(&namespace))?);
         }
         let limit = |limit: Option<u64>| limit.map_or("none".to_owned(), |limit| limit.to_string());
+        let rules: Vec<_> = namespace.topic_schemas.iter().map(rule).collect();
         let size = |size: Option<u64>| size.map_or("none".to_owned(), output::exact_bytes);
         output::fields(&[
             ("namespace", namespace.name.clone()),
@@ -264,6 +305,7 @@ impl Args {
             ("max bytes per second", size(namespace.max_bytes_per_second)),
             ("max streams", limit(namespace.max_streams.map(u64::from))),
             ("max subscriptions", limit(namespace.max_subscriptions.map(u64::from))),
+            ("topic schemas", if rules.is_empty() { "none".to_owned() } else { rules.join(" ") }),
             ("etag", namespace.etag.clone()),
         ])?;
         Ok(())
@@ -287,6 +329,8 @@ struct Object<'a> {
     max_streams: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_subscriptions: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    topic_schemas: Vec<String>,
     etag: &'a str,
 }
 
@@ -302,6 +346,7 @@ impl<'a> Object<'a> {
             max_bytes_per_second: namespace.max_bytes_per_second,
             max_streams: namespace.max_streams,
             max_subscriptions: namespace.max_subscriptions,
+            topic_schemas: namespace.topic_schemas.iter().map(rule).collect(),
             etag: &namespace.etag,
         }
     }

@@ -8,8 +8,8 @@ use tokio::runtime;
 use super::failure::Failure;
 use crate::client::{self, ANSWER_BYTES, Channel, Client, DEFAULT_URL, Fault};
 use crate::pb::v1::{
-    broker_client::BrokerClient, namespaces_client::NamespacesClient, subscriptions_client::SubscriptionsClient,
-    topics_client::TopicsClient, transfer_client::TransferClient,
+    broker_client::BrokerClient, namespaces_client::NamespacesClient, schemas_client::SchemasClient,
+    subscriptions_client::SubscriptionsClient, topics_client::TopicsClient, transfer_client::TransferClient,
 };
 
 /// Rows asked for in one page of a listing: as many as the contract allows.
@@ -60,6 +60,11 @@ impl Remote {
     pub async fn subscriptions(&self) -> Result<SubscriptionsClient<Channel>, Failure> {
         // A page of those with many patterns is large.
         Ok(SubscriptionsClient::new(self.connect().await?).max_decoding_message_size(ANSWER_BYTES))
+    }
+
+    /// What payloads look like.
+    pub async fn schemas(&self) -> Result<SchemasClient<Channel>, Failure> {
+        Ok(SchemasClient::new(self.connect().await?).max_decoding_message_size(ANSWER_BYTES))
     }
 
     /// Namespaces that move.

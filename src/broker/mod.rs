@@ -14,6 +14,7 @@ mod pulse;
 mod rate;
 mod router;
 mod schedule;
+pub mod schemas;
 mod served;
 mod snapshot;
 pub mod subscription;

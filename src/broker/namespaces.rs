@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     Broker,
     schedule::Schedule,
+    schemas::Registry,
     served::{Place, Served},
 };
 use crate::{
     engine::LogSettings,
-    model::{Durability, Error, Namespace, NamespaceName, Reason, Result},
+    model::{Durability, Enforcement, Error, Namespace, NamespaceName, Reason, Result, TopicSchema, limits},
 };
 
 /// A namespace and the version of its settings.
@@ -51,6 +52,7 @@ impl Broker {
         }
         // A deletion that was cut short may have left a log: what was deleted does not come back.
         self.forget_subscriptions(&namespace.name).await?;
+        self.forget_schemas(&namespace.name).await?;
         self.engine.remove(&namespace.name).await?;
         // The log first: a namespace whose log finds no room is not remembered either, and can be tried again.
         self.engine.log(&namespace.name, LogSettings::from(&namespace)).await?;
@@ -112,6 +114,7 @@ impl Broker {
         self.let_go(&known);
         tracing::info!(namespace = %name, "the namespace was deleted");
         self.forget_subscriptions(name).await?;
+        self.forget_schemas(name).await?;
         self.engine.remove(name).await?;
         self.engine.state().delete(&mark, marked.unwrap_or_default()).await?;
         Ok(())
@@ -195,6 +198,7 @@ impl Broker {
             let name = NamespaceName::parse(&key[DELETED.len()..])?;
             if self.served(&name).is_err() {
                 self.forget_subscriptions(&name).await?;
+                self.forget_schemas(&name).await?;
                 self.engine.remove(&name).await?;
             }
             self.engine.state().delete(&key, value.version).await?;
@@ -231,7 +235,9 @@ impl Broker {
         let name = settings.name.clone();
         let log = self.engine.log(&name, LogSettings::from(&settings)).await?;
         let closing = self.shared.closing.child_token();
-        let place = Place::new(name.clone(), log, self.metrics.namespace(&name), self.runtime.clone(), closing)?;
+        let schemas = Registry::new(self.engine.clone(), &name);
+        let place =
+            Place::new(name.clone(), log, schemas, self.metrics.namespace(&name), self.runtime.clone(), closing)?;
         Schedule::open(&self.shared, &place);
         let served = Arc::new(Served::new(settings, version, place));
         self.put(served.clone());
@@ -275,6 +281,13 @@ impl Broker {
         ];
         if let Some((field, _)) = rates.iter().find(|(_, most)| *most == Some(0)) {
             return invalid(field, format!("{field} is 0, so nothing could be published: leave it out for no limit"));
+        }
+        if namespace.topic_schemas.len() > limits::TOPIC_SCHEMAS {
+            let (rules, most) = (namespace.topic_schemas.len(), limits::TOPIC_SCHEMAS);
+            return invalid(
+                "topic_schemas",
+                format!("there are {rules} rules about schemas: at most {most} are allowed"),
+            );
         }
         // SYNCED is what nobody chose: an engine that gives less takes it and gives what it can.
         if namespace.durability > self.engine.strongest().max(Durability::Synced) {
@@ -322,6 +335,7 @@ fn differences(known: &Namespace, asked: &Namespace) -> Vec<String> {
         ("max_bytes_per_second", limit(known.max_bytes_per_second), limit(asked.max_bytes_per_second)),
         ("max_streams", limit(known.max_streams), limit(asked.max_streams)),
         ("max_subscriptions", limit(known.max_subscriptions), limit(asked.max_subscriptions)),
+        ("topic_schemas", all(&known.topic_schemas), all(&asked.topic_schemas)),
     ];
     let differing = rows.into_iter().filter(|(_, known, asked)| known != asked);
     differing.map(|(what, known, asked)| format!("{what} is {known}, not {asked}")).collect()
@@ -329,6 +343,13 @@ fn differences(known: &Namespace, asked: &Namespace) -> Vec<String> {
 
 fn limit<T: ToString>(limit: Option<T>) -> String {
     limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string())
+}
+
+fn all(rules: &[TopicSchema]) -> String {
+    match rules.is_empty() {
+        true => "none".to_owned(),
+        false => rules.iter().map(TopicSchema::to_string).collect::<Vec<_>>().join(" "),
+    }
 }
 
 /// The stored form of a namespace's settings: JSON.
@@ -343,6 +364,17 @@ struct Stored {
     max_bytes_per_second: Option<u64>,
     max_streams: Option<u32>,
     max_subscriptions: Option<u32>,
+    // What follows came later: it is left out where there is nothing to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    topic_schemas: Vec<StoredTopicSchema>,
+}
+
+/// One rule about the schemas of topics.
+#[derive(Serialize, Deserialize)]
+struct StoredTopicSchema {
+    pattern: String,
+    enforcement: String,
+    subject: String,
 }
 
 /// Of [`Stored`]. Another form takes another number, and this one must still be read.
@@ -369,6 +401,7 @@ impl Stored {
             max_bytes_per_second: namespace.max_bytes_per_second,
             max_streams: namespace.max_streams,
             max_subscriptions: namespace.max_subscriptions,
+            topic_schemas: namespace.topic_schemas.iter().map(StoredTopicSchema::from).collect(),
         }
     }
 
@@ -391,6 +424,8 @@ impl Stored {
         let Some(&(durability, _)) = durability else {
             return Err(unreadable(format!("there is no durability {:?}", stored.durability)));
         };
+        let topic_schemas = stored.topic_schemas.iter().map(StoredTopicSchema::parse);
+        let topic_schemas = topic_schemas.collect::<Result<_, _>>().map_err(unreadable)?;
         Ok(Namespace {
             name: name.clone(),
             max_age: Duration::from_nanos(stored.max_age_ns),
@@ -401,7 +436,24 @@ impl Stored {
             max_bytes_per_second: stored.max_bytes_per_second,
             max_streams: stored.max_streams,
             max_subscriptions: stored.max_subscriptions,
+            topic_schemas,
         })
+    }
+}
+
+impl StoredTopicSchema {
+    fn from(rule: &TopicSchema) -> Self {
+        StoredTopicSchema {
+            pattern: rule.pattern.to_string(),
+            enforcement: rule.enforcement.as_str().to_owned(),
+            subject: rule.subject.to_string(),
+        }
+    }
+
+    fn parse(&self) -> Result<TopicSchema, String> {
+        let enforcement = Enforcement::ALL.iter().find(|(_, word)| *word == self.enforcement);
+        let (enforcement, _) = enforcement.ok_or_else(|| format!("there is no enforcement {:?}", self.enforcement))?;
+        TopicSchema::parse(&self.pattern, *enforcement, &self.subject).map_err(|error| error.message().to_owned())
     }
 }
 
@@ -428,6 +480,9 @@ mod tests {
             ..Namespace::new(name.clone())
         };
         assert_eq!(stored, expected);
+        let rules = vec![TopicSchema::parse("orders/~", Enforcement::Warn, "orders").unwrap()];
+        let ruled = Namespace { topic_schemas: rules, ..expected };
+        assert_eq!(Stored::parse(name.clone(), &Stored::from(&ruled).bytes()).unwrap(), ruled);
         assert_eq!(Stored::parse(name.clone(), &Stored::from(&stored).bytes()).unwrap(), stored);
         for damaged in ["", "{}", &FIXTURE.replace(":1,", ":2,"), &FIXTURE.replace("written", "golden")] {
             let refusal = Stored::parse(name.clone(), damaged.as_bytes()).unwrap_err();

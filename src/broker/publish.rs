@@ -168,6 +168,9 @@ impl Broker {
             publish.durability = publish.durability.or(Some(Durability::Memory));
         }
         let durability = self.durability(served, publish.durability)?;
+        if !served.settings.topic_schemas.is_empty() {
+            served.check_schema(&publish.message)?;
+        }
         publish.message.expire_time = match publish.ttl {
             Some(ttl) => Some(self.expire_time(ttl)?),
             None => None,

@@ -8,7 +8,10 @@ use std::sync::{
 use tokio::{runtime::Handle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, Versioned, call::Replies, filters::Filters, rate::Rate, router::Router, schedule::Schedule};
+use super::{
+    Shared, Versioned, call::Replies, filters::Filters, rate::Rate, router::Router, schedule::Schedule,
+    schemas::Registry,
+};
 use crate::{
     engine::Log,
     model::{Cursor, Error, LogId, Namespace, NamespaceName, Reason, Result, Sequence},
@@ -35,6 +38,8 @@ pub struct Place {
     pub schedule: Schedule,
     /// Who waits for replies to calls.
     pub replies: Replies,
+    /// What payloads look like.
+    pub schemas: Registry,
     pub metrics: Arc<NamespaceMetrics>,
     /// For what must go on by itself.
     pub runtime: Handle,
@@ -86,6 +91,7 @@ impl Place {
     pub fn new(
         name: NamespaceName,
         log: Arc<dyn Log>,
+        schemas: Registry,
         metrics: Arc<NamespaceMetrics>,
         runtime: Handle,
         closing: CancellationToken,
@@ -106,6 +112,7 @@ impl Place {
             filters,
             schedule,
             replies,
+            schemas,
             metrics,
             runtime,
             streams,

@@ -27,6 +27,9 @@ pub mod performance {}
 #[doc = include_str!("scaling.md")]
 pub mod scaling {}
 
+#[doc = include_str!("schemas.md")]
+pub mod schemas {}
+
 #[doc = include_str!("webhooks.md")]
 pub mod webhooks {}
 

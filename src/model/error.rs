@@ -65,6 +65,8 @@ reasons! {
     SubscriptionInvalid = "SUBSCRIPTION_INVALID", Invalid, "The subscription's name or a part of it breaks the rules.";
     AckIdInvalid = "ACK_ID_INVALID", Invalid, "Not an ack_id that this subscription handed out.";
     MessageInvalid = "MESSAGE_INVALID", Invalid, "A part of the message breaks a limit.";
+    SchemaInvalid = "SCHEMA_INVALID", Invalid, "The schema makes no sense, refers to what is not there, or breaks a limit.";
+    SchemaViolation = "SCHEMA_VIOLATION", Invalid, "The payload is not as its schema says.";
     MessageTooLarge = "MESSAGE_TOO_LARGE", Invalid, "The message or the request is too large.";
     RequestInvalid = "REQUEST_INVALID", Invalid, "The request is malformed or contradicts itself.";
     ContentTypeInvalid = "CONTENT_TYPE_INVALID", Invalid, "Over HTTP: the body is of a type that the path does not take.";
@@ -72,6 +74,7 @@ reasons! {
     OriginNotAllowed = "ORIGIN_NOT_ALLOWED", Precondition, "Over HTTP: a browser asks for a page of another site, which nobody allowed.";
     NamespaceNotFound = "NAMESPACE_NOT_FOUND", NotFound, "No such namespace.";
     SubscriptionNotFound = "SUBSCRIPTION_NOT_FOUND", NotFound, "No such subscription.";
+    SchemaNotFound = "SCHEMA_NOT_FOUND", NotFound, "No such subject, version or schema.";
     PushAttemptNotFound = "PUSH_ATTEMPT_NOT_FOUND", NotFound, "No such push is remembered, or its message is gone.";
     TopicNotFound = "TOPIC_NOT_FOUND", NotFound, "Nothing is kept of such a topic.";
     NamespaceExists = "NAMESPACE_MISMATCH", Exists, "The namespace exists with other settings.";
@@ -83,6 +86,10 @@ reasons! {
     NamespaceNotEmpty = "NAMESPACE_NOT_EMPTY", Precondition, "The namespace holds something, or others write to it, and what moves in needs it empty.";
     DurabilityUnavailable = "DURABILITY_UNAVAILABLE", Precondition, "The engine cannot give that durability.";
     PrecedingFailed = "PRECEDING_FAILED", Precondition, "An earlier message of the same producer was not taken.";
+    SchemaIncompatible = "SCHEMA_INCOMPATIBLE", Precondition, "The subject's compatibility does not allow this next version.";
+    SchemaReferenced = "SCHEMA_REFERENCED", Precondition, "Another schema refers to it.";
+    SchemaReadOnly = "SCHEMA_READ_ONLY", Precondition, "Nothing can be registered or deleted in the subject.";
+    SchemaNotDeleted = "SCHEMA_NOT_DELETED", Precondition, "Only what was deleted before can be deleted for good.";
     SubscriptionPaused = "SUBSCRIPTION_PAUSED", Precondition, "The subscription delivers nothing until it is resumed.";
     PushTargetRefused = "PUSH_TARGET_REFUSED", Precondition, "Webhooks may not go there.";
     PushNotConfigured = "PUSH_NOT_CONFIGURED", Precondition, "The subscription pushes nowhere.";

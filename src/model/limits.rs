@@ -92,3 +92,13 @@ pub const CALL_REPLY_BYTES: usize = 1 << 20;
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Labels of one subscription.
 pub const LABELS: usize = 64;
+/// Bytes of one schema: what a store of small values takes.
+pub const SCHEMA_BYTES: usize = 512 << 10;
+/// References of one schema, each of which may have its own.
+pub const SCHEMA_REFERENCES: usize = 64;
+/// Schemas of one namespace, and versions of one subject.
+pub const SCHEMAS: u32 = 10_000;
+/// See [`SCHEMAS`].
+pub const SCHEMA_VERSIONS: usize = 1_000;
+/// Rules of one namespace about the schemas of topics.
+pub const TOPIC_SCHEMAS: usize = 100;

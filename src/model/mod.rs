@@ -17,6 +17,7 @@ pub mod subscription;
 pub mod target;
 pub mod time;
 pub mod topic;
+pub mod topic_schema;
 pub mod wire;
 
 pub use cursor::{Cursor, LogId};
@@ -38,3 +39,4 @@ pub use subscription::{
 pub use target::{Cidr, Targets};
 pub use time::Timestamp;
 pub use topic::Topic;
+pub use topic_schema::{Enforcement, TopicSchema};

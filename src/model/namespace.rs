@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Durability, Error, Reason, Result, limits};
+use super::{Durability, Error, Reason, Result, TopicSchema, limits};
 
 /// A namespace's name: `[a-z0-9-]{1,63}`. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +73,8 @@ pub struct Namespace {
     pub max_streams: Option<u32>,
     /// Durable subscriptions; none is no limit.
     pub max_subscriptions: Option<u32>,
+    /// What topics demand of payloads: the first rule that matches counts.
+    pub topic_schemas: Vec<TopicSchema>,
 }
 
 impl Namespace {
@@ -88,6 +90,7 @@ impl Namespace {
             max_bytes_per_second: None,
             max_streams: None,
             max_subscriptions: None,
+            topic_schemas: Vec::new(),
         }
     }
 }

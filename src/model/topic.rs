@@ -59,7 +59,7 @@ pub fn is_reserved(topic: &str) -> bool {
 }
 
 /// The rules that topics, patterns and names share. The error is a sentence about `what`.
-pub(super) fn check(name: &str, what: &str, most: usize) -> Result<(), String> {
+pub fn check(name: &str, what: &str, most: usize) -> Result<(), String> {
     if name.is_empty() {
         return Err(format!("the {what} is empty: it takes 1 to {most} bytes"));
     }

@@ -17,8 +17,8 @@ use tower::{ServiceExt as _, util::BoxCloneSyncService};
 use super::{
     forward::Forward,
     grpc::{
-        ConsumeService, NamespacesService, OperationsService, PublishService, PublishStreamService, SubscribeService,
-        SubscriptionsService, TopicsService, TransferService, transfer::PIECE_BYTES,
+        ConsumeService, NamespacesService, OperationsService, PublishService, PublishStreamService, SchemasService,
+        SubscribeService, SubscriptionsService, TopicsService, TransferService, transfer::PIECE_BYTES,
     },
     meeting::meet,
     readiness::Readiness,
@@ -31,7 +31,8 @@ use crate::{
         self,
         server::{
             broker_server::BrokerServer, namespaces_server::NamespacesServer, operations_server::OperationsServer,
-            subscriptions_server::SubscriptionsServer, topics_server::TopicsServer, transfer_server::TransferServer,
+            schemas_server::SchemasServer, subscriptions_server::SubscriptionsServer, topics_server::TopicsServer,
+            transfer_server::TransferServer,
         },
     },
     shutdown::Shutdown,
@@ -78,6 +79,7 @@ impl Calls {
         let topics = TopicsServer::new(TopicsService(broker.clone()));
         let namespaces = NamespacesServer::new(NamespacesService(broker.clone()));
         let subscriptions = SubscriptionsServer::new(SubscriptionsService { broker: broker.clone(), webhooks });
+        let schemas = SchemasServer::new(SchemasService(broker.clone()));
         let transfer = TransferServer::new(TransferService(broker.clone()));
         let operations = OperationsServer::new(operations);
         let health = HealthServer::new(HealthService::from_health_reporter(readiness.reporter()));
@@ -85,6 +87,7 @@ impl Calls {
             other(topics.max_decoding_message_size(REQUEST_BYTES)),
             other(namespaces.max_decoding_message_size(REQUEST_BYTES)),
             other(subscriptions.max_decoding_message_size(REQUEST_BYTES)),
+            other(schemas.max_decoding_message_size(REQUEST_BYTES)),
             other(transfer.max_decoding_message_size(PIECE_BYTES)),
             other(operations.max_decoding_message_size(REQUEST_BYTES)),
             other(health),

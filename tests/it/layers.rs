@@ -18,8 +18,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["model", "units"]),
     ("pb", &[]),
     ("engine", &["model", "clock"]),
-    ("broker", &["model", "engine", "clock", "telemetry"]),
-    ("server", &["model", "broker", "pb", "process", "shutdown", "telemetry", "units"]),
+    ("schema", &[]),
+    ("broker", &["model", "engine", "schema", "clock", "telemetry"]),
+    ("server", &["model", "broker", "schema", "pb", "process", "shutdown", "telemetry", "units"]),
     ("client", &["model", "pb", "clock"]),
     // The broker is put together here, so this one knows the parts by name; and this one works on the files of a broker
     // that is stopped.

@@ -21,6 +21,7 @@ mod profiles;
 mod readme;
 mod rest;
 mod review;
+mod schemas;
 mod simulation;
 mod support;
 mod watch;

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::convert::{self, PageRequest};
 use crate::{
     broker::{Broker, Change, Versioned},
-    model::{Error, Namespace, NamespaceName, Reason, Result},
+    model::{Enforcement, Error, Namespace, NamespaceName, Reason, Result, TopicSchema},
     pb::{server::namespaces_server, v1 as pb},
 };
 
@@ -80,7 +80,7 @@ struct Setting {
     put: fn(&mut Namespace, &pb::Namespace) -> Result<()>,
 }
 
-const SETTINGS: [Setting; 8] = [
+const SETTINGS: [Setting; 9] = [
     Setting {
         path: "max_age",
         is_given: |from| from.max_age.is_some(),
@@ -143,7 +143,41 @@ const SETTINGS: [Setting; 8] = [
             Ok(())
         },
     },
+    Setting {
+        path: "topic_schemas",
+        is_given: |from| !from.topic_schemas.is_empty(),
+        put: |to, from| {
+            let rules = from.topic_schemas.iter().enumerate().map(|(at, rule)| {
+                parse_topic_schema(rule).map_err(|error| error.within(format_args!("namespace.topic_schemas[{at}]")))
+            });
+            to.topic_schemas = rules.collect::<Result<_>>()?;
+            Ok(())
+        },
+    },
 ];
+
+const ENFORCEMENTS: [(Enforcement, pb::SchemaEnforcement); 3] = [
+    (Enforcement::Off, pb::SchemaEnforcement::Off),
+    (Enforcement::Warn, pb::SchemaEnforcement::Warn),
+    (Enforcement::Enforce, pb::SchemaEnforcement::Enforce),
+];
+
+fn parse_topic_schema(rule: &pb::TopicSchema) -> Result<TopicSchema> {
+    let enforcement = match rule.enforcement {
+        0 => Enforcement::default(),
+        value => match ENFORCEMENTS.iter().find(|(_, word)| i32::from(*word) == value) {
+            Some((enforcement, _)) => *enforcement,
+            None => return Err(convert::unknown_value(value, "enforcement")),
+        },
+    };
+    TopicSchema::parse(&rule.pattern, enforcement, &rule.subject)
+}
+
+fn topic_schema(rule: &TopicSchema) -> pb::TopicSchema {
+    let (_, enforcement) = ENFORCEMENTS.iter().find(|(known, _)| *known == rule.enforcement).expect("all are listed");
+    let (pattern, subject) = (rule.pattern.to_string(), rule.subject.to_string());
+    pb::TopicSchema { pattern, enforcement: (*enforcement).into(), subject }
+}
 
 /// The settings that nobody chose.
 fn unchosen() -> Namespace {
@@ -229,6 +263,7 @@ pub fn settings(namespace: &Namespace) -> pb::Namespace {
         max_bytes_per_second: namespace.max_bytes_per_second,
         max_streams: namespace.max_streams,
         max_subscriptions: namespace.max_subscriptions,
+        topic_schemas: namespace.topic_schemas.iter().map(topic_schema).collect(),
         etag: String::new(),
     }
 }
@@ -279,6 +314,11 @@ mod tests {
             max_bytes_per_second: Some(5),
             max_streams: Some(6),
             max_subscriptions: Some(7),
+            topic_schemas: vec![pb::TopicSchema {
+                pattern: "a~".into(),
+                enforcement: pb::SchemaEnforcement::Warn.into(),
+                subject: "s".into(),
+            }],
             etag: "e".into(),
         };
         let mut parsed = Namespace::new(NamespaceName::parse("team-7").unwrap());

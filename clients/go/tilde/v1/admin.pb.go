@@ -24,6 +24,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type SchemaEnforcement int32
+
+const (
+	SchemaEnforcement_SCHEMA_ENFORCEMENT_UNSPECIFIED SchemaEnforcement = 0 // ENFORCE
+	SchemaEnforcement_SCHEMA_ENFORCEMENT_OFF         SchemaEnforcement = 1 // nobody looks
+	SchemaEnforcement_SCHEMA_ENFORCEMENT_WARN        SchemaEnforcement = 2 // what is not as its schema says is taken, counted, and told in the broker's log
+	SchemaEnforcement_SCHEMA_ENFORCEMENT_ENFORCE     SchemaEnforcement = 3 // it is refused: INVALID_ARGUMENT (SCHEMA_VIOLATION)
+)
+
+// Enum value maps for SchemaEnforcement.
+var (
+	SchemaEnforcement_name = map[int32]string{
+		0: "SCHEMA_ENFORCEMENT_UNSPECIFIED",
+		1: "SCHEMA_ENFORCEMENT_OFF",
+		2: "SCHEMA_ENFORCEMENT_WARN",
+		3: "SCHEMA_ENFORCEMENT_ENFORCE",
+	}
+	SchemaEnforcement_value = map[string]int32{
+		"SCHEMA_ENFORCEMENT_UNSPECIFIED": 0,
+		"SCHEMA_ENFORCEMENT_OFF":         1,
+		"SCHEMA_ENFORCEMENT_WARN":        2,
+		"SCHEMA_ENFORCEMENT_ENFORCE":     3,
+	}
+)
+
+func (x SchemaEnforcement) Enum() *SchemaEnforcement {
+	p := new(SchemaEnforcement)
+	*p = x
+	return p
+}
+
+func (x SchemaEnforcement) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SchemaEnforcement) Descriptor() protoreflect.EnumDescriptor {
+	return file_tilde_v1_admin_proto_enumTypes[0].Descriptor()
+}
+
+func (SchemaEnforcement) Type() protoreflect.EnumType {
+	return &file_tilde_v1_admin_proto_enumTypes[0]
+}
+
+func (x SchemaEnforcement) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SchemaEnforcement.Descriptor instead.
+func (SchemaEnforcement) EnumDescriptor() ([]byte, []int) {
+	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
 // Of a topic, what is kept. Messages whose `ttl` is over are counted until they are removed.
 type Topic struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -453,8 +505,10 @@ type Namespace struct {
 	MaxStreams           *uint32 `protobuf:"varint,8,opt,name=max_streams,json=maxStreams,proto3,oneof" json:"max_streams,omitempty"`                          // open at the same time; none is no limit
 	MaxSubscriptions     *uint32 `protobuf:"varint,9,opt,name=max_subscriptions,json=maxSubscriptions,proto3,oneof" json:"max_subscriptions,omitempty"`        // durable ones that may be created; those there are stay; none is no limit
 	Etag                 string  `protobuf:"bytes,10,opt,name=etag,proto3" json:"etag,omitempty"`                                                              // changes with every change
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// What topics demand of payloads: the first whose pattern matches counts; at most 100.
+	TopicSchemas  []*TopicSchema `protobuf:"bytes,11,rep,name=topic_schemas,json=topicSchemas,proto3" json:"topic_schemas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Namespace) Reset() {
@@ -557,6 +611,75 @@ func (x *Namespace) GetEtag() string {
 	return ""
 }
 
+func (x *Namespace) GetTopicSchemas() []*TopicSchema {
+	if x != nil {
+		return x.TopicSchemas
+	}
+	return nil
+}
+
+// Payloads of these topics are versions of a subject of `Schemas`. A payload names its schema by a zero byte and the id in four
+// bytes before it, or by the attribute `schema_id`; one that names none is compared with the subject's newest version.
+type TopicSchema struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pattern       string                 `protobuf:"bytes,1,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	Enforcement   SchemaEnforcement      `protobuf:"varint,2,opt,name=enforcement,proto3,enum=tilde.v1.SchemaEnforcement" json:"enforcement,omitempty"`
+	Subject       string                 `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"` // empty: the topic's name and "-value"
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TopicSchema) Reset() {
+	*x = TopicSchema{}
+	mi := &file_tilde_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TopicSchema) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TopicSchema) ProtoMessage() {}
+
+func (x *TopicSchema) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TopicSchema.ProtoReflect.Descriptor instead.
+func (*TopicSchema) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *TopicSchema) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *TopicSchema) GetEnforcement() SchemaEnforcement {
+	if x != nil {
+		return x.Enforcement
+	}
+	return SchemaEnforcement_SCHEMA_ENFORCEMENT_UNSPECIFIED
+}
+
+func (x *TopicSchema) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
 type CreateNamespaceRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     *Namespace             `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -566,7 +689,7 @@ type CreateNamespaceRequest struct {
 
 func (x *CreateNamespaceRequest) Reset() {
 	*x = CreateNamespaceRequest{}
-	mi := &file_tilde_v1_admin_proto_msgTypes[8]
+	mi := &file_tilde_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +701,7 @@ func (x *CreateNamespaceRequest) String() string {
 func (*CreateNamespaceRequest) ProtoMessage() {}
 
 func (x *CreateNamespaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_admin_proto_msgTypes[8]
+	mi := &file_tilde_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +714,7 @@ func (x *CreateNamespaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNamespaceRequest.ProtoReflect.Descriptor instead.
 func (*CreateNamespaceRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CreateNamespaceRequest) GetNamespace() *Namespace {
@@ -610,7 +733,7 @@ type CreateNamespaceResponse struct {
 
 func (x *CreateNamespaceResponse) Reset() {
 	*x = CreateNamespaceResponse{}
-	mi := &file_tilde_v1_admin_proto_msgTypes[9]
+	mi := &file_tilde_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -622,7 +745,7 @@ func (x *CreateNamespaceResponse) String() string {
 func (*CreateNamespaceResponse) ProtoMessage() {}
 
 func (x *CreateNamespaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_admin_proto_msgTypes[9]
+	mi := &file_tilde_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -635,7 +758,7 @@ func (x *CreateNamespaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNamespaceResponse.ProtoReflect.Descriptor instead.
 func (*CreateNamespaceResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CreateNamespaceResponse) GetNamespace() *Namespace {
@@ -654,7 +777,7 @@ type GetNamespaceRequest struct {
 
 func (x *GetNamespaceRequest) Reset() {
 	*x = GetNamespaceRequest{}
-	mi := &file_tilde_v1_admin_proto_msgTypes[10]
+	mi := &file_tilde_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -666,7 +789,7 @@ func (x *GetNamespaceRequest) String() string {
 func (*GetNamespaceRequest) ProtoMessage() {}
 
 func (x *GetNamespaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_admin_proto_msgTypes[10]
+	mi := &file_tilde_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -679,7 +802,7 @@ func (x *GetNamespaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNamespaceRequest.ProtoReflect.Descriptor instead.
 func (*GetNamespaceRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetNamespaceRequest) GetName() string {
@@ -698,7 +821,7 @@ type GetNamespaceResponse struct {
 
 func (x *GetNamespaceResponse) Reset() {
 	*x = GetNamespaceResponse{}
-	mi := &file_tilde_v1_admin_proto_msgTypes[11]
+	mi := &file_tilde_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -710,7 +833,7 @@ func (x *GetNamespaceResponse) String() string {
 func (*GetNamespaceResponse) ProtoMessage() {}
 
 func (x *GetNamespaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_admin_proto_msgTypes[11]
+	mi := &file_tilde_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -723,7 +846,7 @@ func (x *GetNamespaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNamespaceResponse.ProtoReflect.Descriptor instead.
 func (*GetNamespaceResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetNamespaceResponse) GetNamespace() *Namespace {
@@ -743,7 +866,7 @@ type ListNamespacesRequest struct {
 
 func (x *ListNamespacesRequest) Reset() {
 	*x = ListNamespacesRequest{}
-	mi := &file_tilde_v1_admin_proto_msgTypes[12]
+	mi := &file_tilde_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -755,7 +878,7 @@ func (x *ListNamespacesRequest) String() string {
 func (*ListNamespacesRequest) ProtoMessage() {}
 
 func (x *ListNamespacesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_admin_proto_msgTypes[12]
+	mi := &file_tilde_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -768,7 +891,7 @@ func (x *ListNamespacesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNamespacesRequest.ProtoReflect.Descriptor instead.
 func (*ListNamespacesRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListNamespacesRequest) GetPageSize() uint32 {
@@ -795,7 +918,7 @@ type ListNamespacesResponse struct {
 
 func (x *ListNamespacesResponse) Reset() {
 	*x = ListNamespacesResponse{}
-	mi := &file_tilde_v1_admin_proto_msgTypes[13]
+	mi := &file_tilde_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +930,7 @@ func (x *ListNamespacesResponse) String() string {
 func (*ListNamespacesResponse) ProtoMessage() {}
 
 func (x *ListNamespacesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_admin_proto_msgTypes[13]
+	mi := &file_tilde_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +943,7 @@ func (x *ListNamespacesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNamespacesResponse.ProtoReflect.Descriptor instead.
 func (*ListNamespacesResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListNamespacesResponse) GetNamespaces() []*Namespace {
@@ -849,7 +972,7 @@ type UpdateNamespaceRequest struct {
 
 func (x *UpdateNamespaceRequest) Reset() {
 	*x = UpdateNamespaceRequest{}
-	mi := &file_tilde_v1_admin_proto_msgTypes[14]
+	mi := &file_tilde_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +984,7 @@ func (x *UpdateNamespaceRequest) String() string {
 func (*UpdateNamespaceRequest) ProtoMessage() {}
 
 func (x *UpdateNamespaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_admin_proto_msgTypes[14]
+	mi := &file_tilde_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +997,7 @@ func (x *UpdateNamespaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNamespaceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateNamespaceRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UpdateNamespaceRequest) GetNamespace() *Namespace {
@@ -900,7 +1023,7 @@ type UpdateNamespaceResponse struct {
 
 func (x *UpdateNamespaceResponse) Reset() {
 	*x = UpdateNamespaceResponse{}
-	mi := &file_tilde_v1_admin_proto_msgTypes[15]
+	mi := &file_tilde_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +1035,7 @@ func (x *UpdateNamespaceResponse) String() string {
 func (*UpdateNamespaceResponse) ProtoMessage() {}
 
 func (x *UpdateNamespaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_admin_proto_msgTypes[15]
+	mi := &file_tilde_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1048,7 @@ func (x *UpdateNamespaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNamespaceResponse.ProtoReflect.Descriptor instead.
 func (*UpdateNamespaceResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UpdateNamespaceResponse) GetNamespace() *Namespace {
@@ -944,7 +1067,7 @@ type DeleteNamespaceRequest struct {
 
 func (x *DeleteNamespaceRequest) Reset() {
 	*x = DeleteNamespaceRequest{}
-	mi := &file_tilde_v1_admin_proto_msgTypes[16]
+	mi := &file_tilde_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -956,7 +1079,7 @@ func (x *DeleteNamespaceRequest) String() string {
 func (*DeleteNamespaceRequest) ProtoMessage() {}
 
 func (x *DeleteNamespaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_admin_proto_msgTypes[16]
+	mi := &file_tilde_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -969,7 +1092,7 @@ func (x *DeleteNamespaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNamespaceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNamespaceRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteNamespaceRequest) GetName() string {
@@ -987,7 +1110,7 @@ type DeleteNamespaceResponse struct {
 
 func (x *DeleteNamespaceResponse) Reset() {
 	*x = DeleteNamespaceResponse{}
-	mi := &file_tilde_v1_admin_proto_msgTypes[17]
+	mi := &file_tilde_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1122,7 @@ func (x *DeleteNamespaceResponse) String() string {
 func (*DeleteNamespaceResponse) ProtoMessage() {}
 
 func (x *DeleteNamespaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_admin_proto_msgTypes[17]
+	mi := &file_tilde_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1135,7 @@ func (x *DeleteNamespaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNamespaceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteNamespaceResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 type GetServerInfoRequest struct {
@@ -1023,7 +1146,7 @@ type GetServerInfoRequest struct {
 
 func (x *GetServerInfoRequest) Reset() {
 	*x = GetServerInfoRequest{}
-	mi := &file_tilde_v1_admin_proto_msgTypes[18]
+	mi := &file_tilde_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1035,7 +1158,7 @@ func (x *GetServerInfoRequest) String() string {
 func (*GetServerInfoRequest) ProtoMessage() {}
 
 func (x *GetServerInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_admin_proto_msgTypes[18]
+	mi := &file_tilde_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1048,7 +1171,7 @@ func (x *GetServerInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServerInfoRequest.ProtoReflect.Descriptor instead.
 func (*GetServerInfoRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 type GetServerInfoResponse struct {
@@ -1068,7 +1191,7 @@ type GetServerInfoResponse struct {
 
 func (x *GetServerInfoResponse) Reset() {
 	*x = GetServerInfoResponse{}
-	mi := &file_tilde_v1_admin_proto_msgTypes[19]
+	mi := &file_tilde_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1080,7 +1203,7 @@ func (x *GetServerInfoResponse) String() string {
 func (*GetServerInfoResponse) ProtoMessage() {}
 
 func (x *GetServerInfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_admin_proto_msgTypes[19]
+	mi := &file_tilde_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1093,7 +1216,7 @@ func (x *GetServerInfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServerInfoResponse.ProtoReflect.Descriptor instead.
 func (*GetServerInfoResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetServerInfoResponse) GetVersion() string {
@@ -1154,7 +1277,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_tilde_v1_admin_proto_msgTypes[20]
+	mi := &file_tilde_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1166,7 +1289,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_admin_proto_msgTypes[20]
+	mi := &file_tilde_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1179,7 +1302,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DrainRequest) GetGrace() *durationpb.Duration {
@@ -1197,7 +1320,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_tilde_v1_admin_proto_msgTypes[21]
+	mi := &file_tilde_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1332,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_admin_proto_msgTypes[21]
+	mi := &file_tilde_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1345,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_tilde_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 var File_tilde_v1_admin_proto protoreflect.FileDescriptor
@@ -1257,7 +1380,7 @@ const file_tilde_v1_admin_proto_rawDesc = "" +
 	"\x06before\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06before\x12\x17\n" +
 	"\adry_run\x18\x04 \x01(\bR\x06dryRun\">\n" +
 	"\x13PurgeTopicsResponse\x12'\n" +
-	"\x0fpurged_messages\x18\x01 \x01(\x04R\x0epurgedMessages\"\xc0\x04\n" +
+	"\x0fpurged_messages\x18\x01 \x01(\x04R\x0epurgedMessages\"\xfc\x04\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\amax_age\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06maxAge\x12 \n" +
@@ -1272,13 +1395,18 @@ const file_tilde_v1_admin_proto_rawDesc = "" +
 	"maxStreams\x88\x01\x01\x120\n" +
 	"\x11max_subscriptions\x18\t \x01(\rH\x04R\x10maxSubscriptions\x88\x01\x01\x12\x12\n" +
 	"\x04etag\x18\n" +
-	" \x01(\tR\x04etagB\f\n" +
+	" \x01(\tR\x04etag\x12:\n" +
+	"\rtopic_schemas\x18\v \x03(\v2\x15.tilde.v1.TopicSchemaR\ftopicSchemasB\f\n" +
 	"\n" +
 	"_max_bytesB\x1a\n" +
 	"\x18_max_messages_per_secondB\x17\n" +
 	"\x15_max_bytes_per_secondB\x0e\n" +
 	"\f_max_streamsB\x14\n" +
-	"\x12_max_subscriptions\"K\n" +
+	"\x12_max_subscriptions\"\x80\x01\n" +
+	"\vTopicSchema\x12\x18\n" +
+	"\apattern\x18\x01 \x01(\tR\apattern\x12=\n" +
+	"\venforcement\x18\x02 \x01(\x0e2\x1b.tilde.v1.SchemaEnforcementR\venforcement\x12\x18\n" +
+	"\asubject\x18\x03 \x01(\tR\asubject\"K\n" +
 	"\x16CreateNamespaceRequest\x121\n" +
 	"\tnamespace\x18\x01 \x01(\v2\x13.tilde.v1.NamespaceR\tnamespace\"L\n" +
 	"\x17CreateNamespaceResponse\x121\n" +
@@ -1319,7 +1447,12 @@ const file_tilde_v1_admin_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"?\n" +
 	"\fDrainRequest\x12/\n" +
 	"\x05grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05grace\"\x0f\n" +
-	"\rDrainResponse2\xe0\x01\n" +
+	"\rDrainResponse*\x90\x01\n" +
+	"\x11SchemaEnforcement\x12\"\n" +
+	"\x1eSCHEMA_ENFORCEMENT_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16SCHEMA_ENFORCEMENT_OFF\x10\x01\x12\x1b\n" +
+	"\x17SCHEMA_ENFORCEMENT_WARN\x10\x02\x12\x1e\n" +
+	"\x1aSCHEMA_ENFORCEMENT_ENFORCE\x10\x032\xe0\x01\n" +
 	"\x06Topics\x12G\n" +
 	"\n" +
 	"ListTopics\x12\x1b.tilde.v1.ListTopicsRequest\x1a\x1c.tilde.v1.ListTopicsResponse\x12A\n" +
@@ -1351,80 +1484,85 @@ func file_tilde_v1_admin_proto_rawDescGZIP() []byte {
 	return file_tilde_v1_admin_proto_rawDescData
 }
 
-var file_tilde_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_tilde_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_tilde_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_tilde_v1_admin_proto_goTypes = []any{
-	(*Topic)(nil),                   // 0: tilde.v1.Topic
-	(*ListTopicsRequest)(nil),       // 1: tilde.v1.ListTopicsRequest
-	(*ListTopicsResponse)(nil),      // 2: tilde.v1.ListTopicsResponse
-	(*GetTopicRequest)(nil),         // 3: tilde.v1.GetTopicRequest
-	(*GetTopicResponse)(nil),        // 4: tilde.v1.GetTopicResponse
-	(*PurgeTopicsRequest)(nil),      // 5: tilde.v1.PurgeTopicsRequest
-	(*PurgeTopicsResponse)(nil),     // 6: tilde.v1.PurgeTopicsResponse
-	(*Namespace)(nil),               // 7: tilde.v1.Namespace
-	(*CreateNamespaceRequest)(nil),  // 8: tilde.v1.CreateNamespaceRequest
-	(*CreateNamespaceResponse)(nil), // 9: tilde.v1.CreateNamespaceResponse
-	(*GetNamespaceRequest)(nil),     // 10: tilde.v1.GetNamespaceRequest
-	(*GetNamespaceResponse)(nil),    // 11: tilde.v1.GetNamespaceResponse
-	(*ListNamespacesRequest)(nil),   // 12: tilde.v1.ListNamespacesRequest
-	(*ListNamespacesResponse)(nil),  // 13: tilde.v1.ListNamespacesResponse
-	(*UpdateNamespaceRequest)(nil),  // 14: tilde.v1.UpdateNamespaceRequest
-	(*UpdateNamespaceResponse)(nil), // 15: tilde.v1.UpdateNamespaceResponse
-	(*DeleteNamespaceRequest)(nil),  // 16: tilde.v1.DeleteNamespaceRequest
-	(*DeleteNamespaceResponse)(nil), // 17: tilde.v1.DeleteNamespaceResponse
-	(*GetServerInfoRequest)(nil),    // 18: tilde.v1.GetServerInfoRequest
-	(*GetServerInfoResponse)(nil),   // 19: tilde.v1.GetServerInfoResponse
-	(*DrainRequest)(nil),            // 20: tilde.v1.DrainRequest
-	(*DrainResponse)(nil),           // 21: tilde.v1.DrainResponse
-	nil,                             // 22: tilde.v1.GetServerInfoResponse.LimitsEntry
-	(*timestamppb.Timestamp)(nil),   // 23: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 24: google.protobuf.Duration
-	(Durability)(0),                 // 25: tilde.v1.Durability
-	(*fieldmaskpb.FieldMask)(nil),   // 26: google.protobuf.FieldMask
+	(SchemaEnforcement)(0),          // 0: tilde.v1.SchemaEnforcement
+	(*Topic)(nil),                   // 1: tilde.v1.Topic
+	(*ListTopicsRequest)(nil),       // 2: tilde.v1.ListTopicsRequest
+	(*ListTopicsResponse)(nil),      // 3: tilde.v1.ListTopicsResponse
+	(*GetTopicRequest)(nil),         // 4: tilde.v1.GetTopicRequest
+	(*GetTopicResponse)(nil),        // 5: tilde.v1.GetTopicResponse
+	(*PurgeTopicsRequest)(nil),      // 6: tilde.v1.PurgeTopicsRequest
+	(*PurgeTopicsResponse)(nil),     // 7: tilde.v1.PurgeTopicsResponse
+	(*Namespace)(nil),               // 8: tilde.v1.Namespace
+	(*TopicSchema)(nil),             // 9: tilde.v1.TopicSchema
+	(*CreateNamespaceRequest)(nil),  // 10: tilde.v1.CreateNamespaceRequest
+	(*CreateNamespaceResponse)(nil), // 11: tilde.v1.CreateNamespaceResponse
+	(*GetNamespaceRequest)(nil),     // 12: tilde.v1.GetNamespaceRequest
+	(*GetNamespaceResponse)(nil),    // 13: tilde.v1.GetNamespaceResponse
+	(*ListNamespacesRequest)(nil),   // 14: tilde.v1.ListNamespacesRequest
+	(*ListNamespacesResponse)(nil),  // 15: tilde.v1.ListNamespacesResponse
+	(*UpdateNamespaceRequest)(nil),  // 16: tilde.v1.UpdateNamespaceRequest
+	(*UpdateNamespaceResponse)(nil), // 17: tilde.v1.UpdateNamespaceResponse
+	(*DeleteNamespaceRequest)(nil),  // 18: tilde.v1.DeleteNamespaceRequest
+	(*DeleteNamespaceResponse)(nil), // 19: tilde.v1.DeleteNamespaceResponse
+	(*GetServerInfoRequest)(nil),    // 20: tilde.v1.GetServerInfoRequest
+	(*GetServerInfoResponse)(nil),   // 21: tilde.v1.GetServerInfoResponse
+	(*DrainRequest)(nil),            // 22: tilde.v1.DrainRequest
+	(*DrainResponse)(nil),           // 23: tilde.v1.DrainResponse
+	nil,                             // 24: tilde.v1.GetServerInfoResponse.LimitsEntry
+	(*timestamppb.Timestamp)(nil),   // 25: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 26: google.protobuf.Duration
+	(Durability)(0),                 // 27: tilde.v1.Durability
+	(*fieldmaskpb.FieldMask)(nil),   // 28: google.protobuf.FieldMask
 }
 var file_tilde_v1_admin_proto_depIdxs = []int32{
-	23, // 0: tilde.v1.Topic.last_publish_time:type_name -> google.protobuf.Timestamp
-	0,  // 1: tilde.v1.ListTopicsResponse.topics:type_name -> tilde.v1.Topic
-	0,  // 2: tilde.v1.GetTopicResponse.topic:type_name -> tilde.v1.Topic
-	23, // 3: tilde.v1.PurgeTopicsRequest.before:type_name -> google.protobuf.Timestamp
-	24, // 4: tilde.v1.Namespace.max_age:type_name -> google.protobuf.Duration
-	25, // 5: tilde.v1.Namespace.durability:type_name -> tilde.v1.Durability
-	24, // 6: tilde.v1.Namespace.deduplication_window:type_name -> google.protobuf.Duration
-	7,  // 7: tilde.v1.CreateNamespaceRequest.namespace:type_name -> tilde.v1.Namespace
-	7,  // 8: tilde.v1.CreateNamespaceResponse.namespace:type_name -> tilde.v1.Namespace
-	7,  // 9: tilde.v1.GetNamespaceResponse.namespace:type_name -> tilde.v1.Namespace
-	7,  // 10: tilde.v1.ListNamespacesResponse.namespaces:type_name -> tilde.v1.Namespace
-	7,  // 11: tilde.v1.UpdateNamespaceRequest.namespace:type_name -> tilde.v1.Namespace
-	26, // 12: tilde.v1.UpdateNamespaceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	7,  // 13: tilde.v1.UpdateNamespaceResponse.namespace:type_name -> tilde.v1.Namespace
-	22, // 14: tilde.v1.GetServerInfoResponse.limits:type_name -> tilde.v1.GetServerInfoResponse.LimitsEntry
-	24, // 15: tilde.v1.GetServerInfoResponse.uptime:type_name -> google.protobuf.Duration
-	24, // 16: tilde.v1.GetServerInfoResponse.cpu_time:type_name -> google.protobuf.Duration
-	24, // 17: tilde.v1.DrainRequest.grace:type_name -> google.protobuf.Duration
-	1,  // 18: tilde.v1.Topics.ListTopics:input_type -> tilde.v1.ListTopicsRequest
-	3,  // 19: tilde.v1.Topics.GetTopic:input_type -> tilde.v1.GetTopicRequest
-	5,  // 20: tilde.v1.Topics.PurgeTopics:input_type -> tilde.v1.PurgeTopicsRequest
-	8,  // 21: tilde.v1.Namespaces.CreateNamespace:input_type -> tilde.v1.CreateNamespaceRequest
-	10, // 22: tilde.v1.Namespaces.GetNamespace:input_type -> tilde.v1.GetNamespaceRequest
-	12, // 23: tilde.v1.Namespaces.ListNamespaces:input_type -> tilde.v1.ListNamespacesRequest
-	14, // 24: tilde.v1.Namespaces.UpdateNamespace:input_type -> tilde.v1.UpdateNamespaceRequest
-	16, // 25: tilde.v1.Namespaces.DeleteNamespace:input_type -> tilde.v1.DeleteNamespaceRequest
-	18, // 26: tilde.v1.Operations.GetServerInfo:input_type -> tilde.v1.GetServerInfoRequest
-	20, // 27: tilde.v1.Operations.Drain:input_type -> tilde.v1.DrainRequest
-	2,  // 28: tilde.v1.Topics.ListTopics:output_type -> tilde.v1.ListTopicsResponse
-	4,  // 29: tilde.v1.Topics.GetTopic:output_type -> tilde.v1.GetTopicResponse
-	6,  // 30: tilde.v1.Topics.PurgeTopics:output_type -> tilde.v1.PurgeTopicsResponse
-	9,  // 31: tilde.v1.Namespaces.CreateNamespace:output_type -> tilde.v1.CreateNamespaceResponse
-	11, // 32: tilde.v1.Namespaces.GetNamespace:output_type -> tilde.v1.GetNamespaceResponse
-	13, // 33: tilde.v1.Namespaces.ListNamespaces:output_type -> tilde.v1.ListNamespacesResponse
-	15, // 34: tilde.v1.Namespaces.UpdateNamespace:output_type -> tilde.v1.UpdateNamespaceResponse
-	17, // 35: tilde.v1.Namespaces.DeleteNamespace:output_type -> tilde.v1.DeleteNamespaceResponse
-	19, // 36: tilde.v1.Operations.GetServerInfo:output_type -> tilde.v1.GetServerInfoResponse
-	21, // 37: tilde.v1.Operations.Drain:output_type -> tilde.v1.DrainResponse
-	28, // [28:38] is the sub-list for method output_type
-	18, // [18:28] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	25, // 0: tilde.v1.Topic.last_publish_time:type_name -> google.protobuf.Timestamp
+	1,  // 1: tilde.v1.ListTopicsResponse.topics:type_name -> tilde.v1.Topic
+	1,  // 2: tilde.v1.GetTopicResponse.topic:type_name -> tilde.v1.Topic
+	25, // 3: tilde.v1.PurgeTopicsRequest.before:type_name -> google.protobuf.Timestamp
+	26, // 4: tilde.v1.Namespace.max_age:type_name -> google.protobuf.Duration
+	27, // 5: tilde.v1.Namespace.durability:type_name -> tilde.v1.Durability
+	26, // 6: tilde.v1.Namespace.deduplication_window:type_name -> google.protobuf.Duration
+	9,  // 7: tilde.v1.Namespace.topic_schemas:type_name -> tilde.v1.TopicSchema
+	0,  // 8: tilde.v1.TopicSchema.enforcement:type_name -> tilde.v1.SchemaEnforcement
+	8,  // 9: tilde.v1.CreateNamespaceRequest.namespace:type_name -> tilde.v1.Namespace
+	8,  // 10: tilde.v1.CreateNamespaceResponse.namespace:type_name -> tilde.v1.Namespace
+	8,  // 11: tilde.v1.GetNamespaceResponse.namespace:type_name -> tilde.v1.Namespace
+	8,  // 12: tilde.v1.ListNamespacesResponse.namespaces:type_name -> tilde.v1.Namespace
+	8,  // 13: tilde.v1.UpdateNamespaceRequest.namespace:type_name -> tilde.v1.Namespace
+	28, // 14: tilde.v1.UpdateNamespaceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	8,  // 15: tilde.v1.UpdateNamespaceResponse.namespace:type_name -> tilde.v1.Namespace
+	24, // 16: tilde.v1.GetServerInfoResponse.limits:type_name -> tilde.v1.GetServerInfoResponse.LimitsEntry
+	26, // 17: tilde.v1.GetServerInfoResponse.uptime:type_name -> google.protobuf.Duration
+	26, // 18: tilde.v1.GetServerInfoResponse.cpu_time:type_name -> google.protobuf.Duration
+	26, // 19: tilde.v1.DrainRequest.grace:type_name -> google.protobuf.Duration
+	2,  // 20: tilde.v1.Topics.ListTopics:input_type -> tilde.v1.ListTopicsRequest
+	4,  // 21: tilde.v1.Topics.GetTopic:input_type -> tilde.v1.GetTopicRequest
+	6,  // 22: tilde.v1.Topics.PurgeTopics:input_type -> tilde.v1.PurgeTopicsRequest
+	10, // 23: tilde.v1.Namespaces.CreateNamespace:input_type -> tilde.v1.CreateNamespaceRequest
+	12, // 24: tilde.v1.Namespaces.GetNamespace:input_type -> tilde.v1.GetNamespaceRequest
+	14, // 25: tilde.v1.Namespaces.ListNamespaces:input_type -> tilde.v1.ListNamespacesRequest
+	16, // 26: tilde.v1.Namespaces.UpdateNamespace:input_type -> tilde.v1.UpdateNamespaceRequest
+	18, // 27: tilde.v1.Namespaces.DeleteNamespace:input_type -> tilde.v1.DeleteNamespaceRequest
+	20, // 28: tilde.v1.Operations.GetServerInfo:input_type -> tilde.v1.GetServerInfoRequest
+	22, // 29: tilde.v1.Operations.Drain:input_type -> tilde.v1.DrainRequest
+	3,  // 30: tilde.v1.Topics.ListTopics:output_type -> tilde.v1.ListTopicsResponse
+	5,  // 31: tilde.v1.Topics.GetTopic:output_type -> tilde.v1.GetTopicResponse
+	7,  // 32: tilde.v1.Topics.PurgeTopics:output_type -> tilde.v1.PurgeTopicsResponse
+	11, // 33: tilde.v1.Namespaces.CreateNamespace:output_type -> tilde.v1.CreateNamespaceResponse
+	13, // 34: tilde.v1.Namespaces.GetNamespace:output_type -> tilde.v1.GetNamespaceResponse
+	15, // 35: tilde.v1.Namespaces.ListNamespaces:output_type -> tilde.v1.ListNamespacesResponse
+	17, // 36: tilde.v1.Namespaces.UpdateNamespace:output_type -> tilde.v1.UpdateNamespaceResponse
+	19, // 37: tilde.v1.Namespaces.DeleteNamespace:output_type -> tilde.v1.DeleteNamespaceResponse
+	21, // 38: tilde.v1.Operations.GetServerInfo:output_type -> tilde.v1.GetServerInfoResponse
+	23, // 39: tilde.v1.Operations.Drain:output_type -> tilde.v1.DrainResponse
+	30, // [30:40] is the sub-list for method output_type
+	20, // [20:30] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_tilde_v1_admin_proto_init() }
@@ -1439,13 +1577,14 @@ func file_tilde_v1_admin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tilde_v1_admin_proto_rawDesc), len(file_tilde_v1_admin_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   23,
+			NumEnums:      1,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
 		GoTypes:           file_tilde_v1_admin_proto_goTypes,
 		DependencyIndexes: file_tilde_v1_admin_proto_depIdxs,
+		EnumInfos:         file_tilde_v1_admin_proto_enumTypes,
 		MessageInfos:      file_tilde_v1_admin_proto_msgTypes,
 	}.Build()
 	File_tilde_v1_admin_proto = out.File

@@ -1,0 +1,109 @@
+//! What a topic demands of a payload, on the way of every publish: which rule, which schema, and whether the payload is as it
+//! says. Asks the engine's state once a second and subject at most, and never waits.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{super::served::Served, Frame, Ready, no_subject, registry::Registry, stored::StoredSubject};
+use crate::model::{Enforcement, Error, Message, Reason, Result};
+
+/// The attribute that names a payload's schema by its id.
+pub const SCHEMA_ID: &str = "schema_id";
+/// How long what is known of a subject is good.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// A subject as publishes look at it.
+pub struct Demand {
+    /// As the state counts it.
+    state: u64,
+    asked: Instant,
+    /// The ids of its versions, none of them deleted.
+    ids: Vec<u32>,
+    newest: Option<Arc<Ready>>,
+}
+
+impl Demand {
+    /// Whether it is time to ask the state again.
+    pub fn is_old(&self) -> bool {
+        self.asked.elapsed() > FRESH
+    }
+
+    /// As the state has it now.
+    pub fn read(registry: &Registry, subject: &str, before: Option<&Demand>) -> Result<Self> {
+        let kept = registry.subject(subject)?;
+        let asked = Instant::now();
+        if let Some(Demand { state, ids, newest, .. }) = before.filter(|before| before.state == kept.state) {
+            return Ok(Demand { state: *state, asked, ids: ids.clone(), newest: newest.clone() });
+        }
+        let versions: &StoredSubject = &kept.value;
+        let newest = match versions.version(0, false) {
+            Some(version) => registry.ready(version.id)?,
+            None => None,
+        };
+        let ids = versions.versions(false).map(|version| version.id).collect();
+        Ok(Demand { state: kept.state, asked, ids, newest })
+    }
+}
+
+impl Served {
+    /// Refuses a message whose payload is not as its topic demands, or says so.
+    pub fn check_schema(&self, message: &Message<'_>) -> Result<()> {
+        let topic = message.topic.as_str();
+        let rule = self.settings.topic_schemas.iter().find(|rule| rule.pattern.matches(topic));
+        let Some(rule) = rule.filter(|rule| rule.enforcement != Enforcement::Off) else { return Ok(()) };
+        let subject = rule.subject_of(topic);
+        let Err(error) = self.place.schemas.check(&subject, message) else { return Ok(()) };
+        if error.reason() == Reason::SchemaViolation {
+            self.place.metrics.schema_violations.inc();
+        }
+        match rule.enforcement {
+            Enforcement::Enforce => Err(error),
+            _ => {
+                let namespace = &self.place.name;
+                tracing::warn!(%namespace, topic, error = error.message(), "taken, though not as its schema says");
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Registry {
+    /// Whether a payload is as a version of a subject says: the one that it names, or else the newest.
+    fn check(&self, subject: &str, message: &Message<'_>) -> Result<()> {
+        let mut demand = self.demand(subject, false)?;
+        let payload = message.payload.bytes();
+        let named = match message.attributes.get(SCHEMA_ID) {
+            Some(id) => Some(id.parse().map_err(|_| violation(format!("its attribute {SCHEMA_ID} is no number")))?),
+            None => None,
+        };
+        let frame = Frame::of(payload);
+        let wanted = named.or(frame.map(|frame| frame.id));
+        if wanted.is_some_and(|id| !demand.ids.contains(&id)) {
+            // It may have been registered a moment ago.
+            demand = self.demand(subject, true)?;
+        }
+        let ready = match wanted.filter(|id| demand.ids.contains(id)) {
+            Some(id) => self.ready(id)?,
+            None if named.is_some() => {
+                let id = named.unwrap_or_default();
+                return Err(violation(format!(
+                    "it says that its schema is {id}, which is no version of subject {subject:?}"
+                )));
+            }
+            // A payload may begin with a zero byte and be no frame.
+            None => demand.newest.clone(),
+        };
+        let ready = ready.ok_or_else(|| violation(no_subject(subject).message().to_owned()))?;
+        ready.check(payload, frame).map_err(|error| match wanted {
+            Some(id) if id != ready.id => error.so(format_args!(
+                "or, if it names its schema by its first bytes, {id} is no version of subject {subject:?}"
+            )),
+            _ => error,
+        })
+    }
+}
+
+fn violation(what: String) -> Error {
+    Error::new(Reason::SchemaViolation, format!("the payload is not as its topic demands: {what}")).field("payload")
+}

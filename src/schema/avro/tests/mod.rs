@@ -1,0 +1,6 @@
+//! What is expected of Avro's schemas.
+
+mod agree;
+mod broken;
+mod pairs;
+mod payloads;

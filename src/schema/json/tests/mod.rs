@@ -1,0 +1,6 @@
+//! What is expected of JSON Schemas.
+
+mod broken;
+mod pairs;
+mod payloads;
+mod sound;

@@ -1,0 +1,5 @@
+//! What is expected of Protobuf's schemas.
+
+mod broken;
+mod pairs;
+mod payloads;
