@@ -209,7 +209,7 @@ impl Args {
 
     async fn register(&self, mut client: Client, subject: &str, brought: &Brought) -> anyhow::Result<()> {
         let (namespace, subject, schema) = (self.namespace(), subject.to_owned(), Some(brought.read()?));
-        let request = RegisterSchemaRequest { namespace, subject, schema, normalize: true };
+        let request = RegisterSchemaRequest { namespace, subject, schema };
         let answer = client.register_schema(request).await.map_err(|status| self.remote.failure(status))?;
         let answer = answer.into_inner();
         let schema = answer.schema.context("the broker's answer is empty")?;
@@ -267,6 +267,7 @@ impl Args {
             id: chosen.id.unwrap_or_default(),
             // What was deleted is no newest.
             deleted: chosen.version.is_some(),
+            as_descriptor: false,
         };
         let answer = client.get_schema(request).await.map_err(|status| self.remote.failure(status))?;
         let schema = answer.into_inner().schema.context("the broker's answer is empty")?;

@@ -95,6 +95,14 @@ impl Schema {
         }
     }
 
+    /// Protobuf: the descriptor of the file in base64, without what it imports. The other kinds have none.
+    pub fn descriptor(&self) -> Option<&str> {
+        match &self.rules {
+            Rules::Protobuf(protobuf) => Some(protobuf.descriptor()),
+            Rules::Avro(_) | Rules::Json(_) => None,
+        }
+    }
+
     /// Whether what follows the zero byte and the id in the registry's frame is as the schema says: for Protobuf that begins
     /// with the message that it is.
     pub fn validate_framed(&self, framed: &[u8]) -> Result<(), Violation> {

@@ -5,7 +5,13 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{super::served::Served, Frame, Ready, no_subject, registry::Registry, stored::StoredSubject};
+use super::{
+    super::served::Served,
+    frame::Frame,
+    no_subject,
+    registry::{Ready, Registry},
+    stored::StoredSubject,
+};
 use crate::model::{Enforcement, Error, Message, Reason, Result};
 
 /// The attribute that names a payload's schema by its id.

@@ -3,36 +3,26 @@
 
 mod demand;
 mod draft;
+mod frame;
 mod registry;
+mod rules;
 mod stored;
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 pub use self::{
     draft::{Draft, Reference},
-    registry::{Ready, Registry},
+    registry::Registry,
+    rules::Rules,
 };
 use self::{
+    frame::Frame,
     registry::Versioned,
+    rules::{chosen, compare, in_force, incompatible, refuse_read_only, refuse_referenced},
     stored::{StoredSubject, StoredVersion},
 };
 use super::{Broker, served::Served};
-use crate::{
-    model::{Error, NamespaceName, Reason, Result, limits, topic},
-    schema::{Compatibility, Schema, compatibility},
-};
-
-/// What subjects keep to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rules {
-    /// How far apart versions may be; none: as for all, or BACKWARD.
-    #[serde(with = "word")]
-    pub compatibility: Option<Compatibility>,
-    /// Nothing can be registered or deleted.
-    pub read_only: bool,
-}
+use crate::model::{Error, NamespaceName, Reason, Result, limits, topic};
 
 /// A version of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +68,7 @@ impl Broker {
             if let Some(found) = same(registry, &kept.value, &digest, false)? {
                 return Ok((registered(registry, subject, &found)?, false));
             }
-            let rules = rules(registry, subject, &kept.value)?;
+            let rules = in_force(registry, subject, &kept.value)?;
             refuse_read_only(subject, rules)?;
             let problems = compare(registry, rules, &schema, &kept.value)?;
             if !problems.is_empty() {
@@ -122,8 +112,14 @@ impl Broker {
     /// A schema by its id.
     pub async fn get_schema_by_id(&self, namespace: &NamespaceName, id: u32) -> Result<Registered> {
         let served = self.registry(namespace).await?;
+        by_id(&served.place.schemas, id)
+    }
+
+    /// The descriptor of a Protobuf file, in base64; none of the other kinds.
+    pub async fn schema_descriptor(&self, namespace: &NamespaceName, id: u32) -> Result<Option<String>> {
+        let served = self.registry(namespace).await?;
         let ready = served.place.schemas.ready(id)?.ok_or_else(|| no_schema(id))?;
-        Ok(Registered { draft: ready.draft.clone(), subject: String::new(), version: 0, id, deleted: false })
+        Ok(ready.schema.descriptor().map(str::to_owned))
     }
 
     /// The version of a subject that a schema is.
@@ -189,7 +185,7 @@ impl Broker {
         let registry = &served.place.schemas;
         loop {
             let kept = registry.subject(subject)?;
-            refuse_read_only(subject, rules(registry, subject, &kept.value)?)?;
+            refuse_read_only(subject, in_force(registry, subject, &kept.value)?)?;
             let chosen = chosen(subject, &kept.value, version, permanent)?;
             refuse_referenced(registry, subject, &chosen)?;
             let mut changed = kept.value.clone();
@@ -226,7 +222,7 @@ impl Broker {
         let served = self.registry(namespace).await?;
         let registry = &served.place.schemas;
         let mut kept = registry.subject(subject)?.value;
-        let rules = rules(registry, subject, &kept)?;
+        let rules = in_force(registry, subject, &kept)?;
         if version != 0 {
             kept.versions = vec![*find(subject, &kept, version, false)?];
         }
@@ -315,41 +311,6 @@ impl Broker {
     }
 }
 
-/// What a payload says of its schema itself: a zero byte, and the id in four.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frame<'a> {
-    /// Names the schema.
-    pub id: u32,
-    /// What comes after.
-    pub rest: &'a [u8],
-}
-
-impl<'a> Frame<'a> {
-    /// If there is one.
-    pub fn of(payload: &'a [u8]) -> Option<Self> {
-        match payload {
-            [0, a, b, c, d, rest @ ..] => Some(Frame { id: u32::from_be_bytes([*a, *b, *c, *d]), rest }),
-            _ => None,
-        }
-    }
-}
-
-impl Ready {
-    /// Whether a payload is as this schema says. A frame that names it is none of it.
-    pub fn check(&self, payload: &[u8], frame: Option<Frame<'_>>) -> Result<()> {
-        let checked = match frame.filter(|frame| frame.id == self.id) {
-            Some(frame) => self.schema.validate_framed(frame.rest),
-            None => self.schema.validate(payload),
-        };
-        checked.map_err(|violation| {
-            Error::new(Reason::SchemaViolation, violation.to_string())
-                .field("payload")
-                .with("path", &violation.path)
-                .with("schema_id", self.id)
-        })
-    }
-}
-
 /// The version that is a schema, if one is.
 fn same(registry: &Registry, kept: &StoredSubject, digest: &str, deleted: bool) -> Result<Option<StoredVersion>> {
     let Some(id) = registry.known_id(digest)? else { return Ok(None) };
@@ -369,97 +330,17 @@ fn registered(registry: &Registry, subject: &str, version: &StoredVersion) -> Re
 }
 
 fn by_id(registry: &Registry, id: u32) -> Result<Registered> {
-    let ready = registry.ready(id)?.ok_or_else(|| no_schema(id))?;
-    Ok(Registered { draft: ready.draft.clone(), subject: String::new(), version: 0, id, deleted: false })
+    let draft = registry.draft(id)?.ok_or_else(|| no_schema(id))?;
+    Ok(Registered { draft, subject: String::new(), version: 0, id, deleted: false })
 }
 
 fn next(kept: &StoredSubject) -> u32 {
     kept.versions.iter().map(|version| version.version).max().unwrap_or_default() + 1
 }
 
-/// The rules in force for a subject.
-fn rules(registry: &Registry, subject: &str, kept: &StoredSubject) -> Result<Rules> {
-    let own = kept.rules.unwrap_or_default();
-    let of_all = match subject {
-        "" => Rules::default(),
-        _ => registry.rules()?.value.unwrap_or_default(),
-    };
-    Ok(Rules {
-        compatibility: own.compatibility.or(of_all.compatibility),
-        read_only: kept.rules.map_or(of_all.read_only, |own| own.read_only),
-    })
-}
-
-/// What keeps a schema from being the next one.
-fn compare(registry: &Registry, rules: Rules, schema: &Schema, kept: &StoredSubject) -> Result<Vec<String>> {
-    let level = rules.compatibility.unwrap_or_default();
-    if level == Compatibility::None {
-        return Ok(Vec::new());
-    }
-    let versions: Vec<_> = kept.versions(false).collect();
-    let mut earlier = Vec::with_capacity(versions.len());
-    for version in &versions {
-        earlier.push(registry.ready(version.id)?.ok_or_else(|| no_schema(version.id))?);
-    }
-    let schemas: Vec<_> = earlier.iter().map(|ready| &ready.schema).collect();
-    let found = compatibility::check(level, schema, &schemas);
-    Ok(found.into_iter().map(|found| found.said_of(versions[found.earlier].version)).collect())
-}
-
-/// Which versions a deletion takes.
-fn chosen(subject: &str, kept: &StoredSubject, version: u32, permanent: bool) -> Result<Vec<u32>> {
-    if kept.versions(permanent).next().is_none() {
-        return Err(no_subject(subject));
-    }
-    let all: Vec<_> = kept.versions(permanent).filter(|found| version == 0 || found.version == version).collect();
-    if all.is_empty() {
-        return Err(no_version(subject, version));
-    }
-    if permanent && all.iter().any(|found| !found.deleted) {
-        let message =
-            format!("of subject {subject:?} only what was deleted before can be deleted for good: delete it first");
-        return Err(Error::new(Reason::SchemaNotDeleted, message));
-    }
-    Ok(all.iter().map(|found| found.version).collect())
-}
-
-/// What others refer to stays.
-fn refuse_referenced(registry: &Registry, subject: &str, versions: &[u32]) -> Result<()> {
-    for (other, kept) in registry.subjects()? {
-        for version in kept.versions(false).filter(|found| other != subject || !versions.contains(&found.version)) {
-            let references = registry.stored(version.id)?.map(|stored| stored.references).unwrap_or_default();
-            if references.iter().any(|used| used.subject == subject && versions.contains(&used.version)) {
-                let version = version.version;
-                let message = format!("version {version} of subject {other:?} refers to it: delete that first");
-                return Err(Error::new(Reason::SchemaReferenced, message));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn refuse_read_only(subject: &str, rules: Rules) -> Result<()> {
-    match rules.read_only {
-        true => {
-            let message = format!("subject {subject:?} is read-only: nothing can be registered or deleted");
-            Err(Error::new(Reason::SchemaReadOnly, message))
-        }
-        false => Ok(()),
-    }
-}
-
 fn check_subject(subject: &str) -> Result<()> {
     topic::check(subject, "subject", limits::NAME_BYTES)
         .map_err(|what| Error::new(Reason::SchemaInvalid, what).field("subject"))
-}
-
-fn incompatible(subject: &str, level: Compatibility, problems: &[String]) -> Error {
-    let message = format!(
-        "the schema cannot be the next version of subject {subject:?}, which is {level}: {}; change it, or the subject's \
-         compatibility",
-        problems.join("; ")
-    );
-    Error::new(Reason::SchemaIncompatible, message).with("compatibility", level)
 }
 
 fn no_subject(subject: &str) -> Error {
@@ -475,20 +356,4 @@ fn no_version(subject: &str, version: u32) -> Error {
 fn no_schema(id: u32) -> Error {
     Error::new(Reason::SchemaNotFound, format!("there is no schema with the id {id} in this namespace"))
         .with("missing", "schema")
-}
-
-/// A level as its word.
-mod word {
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
-
-    use crate::schema::Compatibility;
-
-    pub fn serialize<S: Serializer>(level: &Option<Compatibility>, to: S) -> Result<S::Ok, S::Error> {
-        level.map(Compatibility::as_str).serialize(to)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Compatibility>, D::Error> {
-        let word = Option::<String>::deserialize(from)?;
-        word.map(|word| word.parse().map_err(D::Error::custom)).transpose()
-    }
 }

@@ -10,6 +10,7 @@ use super::{
     Rules,
     demand::Demand,
     draft::{Draft, Needed, Reference},
+    frame::Frame,
     stored::{self, StoredSchema, StoredSubject},
 };
 use crate::{
@@ -43,8 +44,6 @@ pub struct Registry {
 pub struct Ready {
     /// Names it in payloads.
     pub id: u32,
-    /// As it was brought.
-    pub draft: Draft,
     /// What it says.
     pub schema: Schema,
 }
@@ -139,17 +138,22 @@ impl Registry {
         self.state().get(&key)?.map(|value| stored::parse(&key, &value.bytes)).transpose()
     }
 
+    /// A schema as it was brought.
+    pub fn draft(&self, id: u32) -> Result<Option<Draft>> {
+        let Some(stored) = self.stored(id)? else { return Ok(None) };
+        Ok(Some(Draft { kind: stored.kind()?, text: stored.text, references: stored.references }))
+    }
+
     /// A schema, ready.
     pub fn ready(&self, id: u32) -> Result<Option<Arc<Ready>>> {
         if let Some(ready) = lock(&self.ready).get(&id) {
             return Ok(Some(ready.clone()));
         }
-        let Some(stored) = self.stored(id)? else { return Ok(None) };
-        let draft = Draft { kind: stored.kind()?, text: stored.text, references: stored.references };
+        let Some(draft) = self.draft(id)? else { return Ok(None) };
         let mut needed = Needed::default();
         self.gather(&draft.references, &mut needed, 0)?;
         let schema = draft.read(&needed)?;
-        let ready = Arc::new(Ready { id, draft, schema });
+        let ready = Arc::new(Ready { id, schema });
         let mut all = lock(&self.ready);
         if all.len() >= READY {
             all.clear();
@@ -248,6 +252,22 @@ impl Registry {
 
     fn state(&self) -> &dyn State {
         self.engine.state()
+    }
+}
+
+impl Ready {
+    /// Whether a payload is as this schema says. A frame that names it is none of it.
+    pub fn check(&self, payload: &[u8], frame: Option<Frame<'_>>) -> Result<()> {
+        let checked = match frame.filter(|frame| frame.id == self.id) {
+            Some(frame) => self.schema.validate_framed(frame.rest),
+            None => self.schema.validate(payload),
+        };
+        checked.map_err(|violation| {
+            Error::new(Reason::SchemaViolation, violation.to_string())
+                .field("payload")
+                .with("path", &violation.path)
+                .with("schema_id", self.id)
+        })
     }
 }
 

@@ -78,7 +78,7 @@ pub fn bytes(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("numbers and texts become JSON")
 }
 
-/// Takes back what [`bytes`] made.
+/// Takes back what [`bytes()`] made.
 pub fn parse<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| {
         tracing::error!(key, %error, "what the state has of schemas cannot be read");

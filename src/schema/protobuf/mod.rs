@@ -1,7 +1,8 @@
 //! Protobuf, both syntaxes: `protox` compiles a text, which is reduced to a [`table`] of messages; along it a payload is
 //! walked ([`walk`]), and another file's messages are compared ([`read`]). A file is imported from what was handed over,
-//! or is one that Google ships; never from a disk.
+//! or is one that Google ships; never from a disk. Instead of its text it may be [`described`].
 
+mod described;
 mod read;
 mod table;
 mod walk;
@@ -24,6 +25,7 @@ use table::Table;
 pub struct Protobuf {
     table: Table,
     normalized: String,
+    descriptor: String,
     depth: usize,
 }
 
@@ -39,15 +41,20 @@ impl Protobuf {
         let pool = compiler.descriptor_pool();
         let file = pool.get_file_by_name(SELF).ok_or_else(|| Broken::whole("there is no file"))?;
         let table = Table::new(&file, limits)?;
+        let set = compiler.encode_file_descriptor_set();
         let mut normalized = String::new();
-        for byte in compiler.encode_file_descriptor_set() {
+        for byte in &set {
             write!(normalized, "{byte:02x}").expect("a text takes all");
         }
-        Ok(Protobuf { table, normalized, depth: limits.payload_depth })
+        Ok(Protobuf { table, normalized, descriptor: described::write(&set), depth: limits.payload_depth })
     }
 
     pub fn normalized(&self) -> &str {
         &self.normalized
+    }
+
+    pub fn descriptor(&self) -> &str {
+        &self.descriptor
     }
 
     pub fn validate(&self, payload: &[u8], message: &[u32]) -> Result<(), Violation> {
@@ -72,7 +79,7 @@ impl FileResolver for Files {
         // Google's own come first: two versions of one would be defined twice.
         match self.google.open_file(name) {
             Err(fault) if fault.is_file_not_found() => match self.files.get(name) {
-                Some(text) => File::from_source(name, text),
+                Some(text) => described::read(name, text).unwrap_or_else(|| File::from_source(name, text)),
                 None => Err(fault),
             },
             opened => opened,
@@ -82,7 +89,7 @@ impl FileResolver for Files {
 
 /// What the compiler says, which is `file:line:column: sentence` where it knows the place.
 fn broken(fault: &protox::Error) -> Broken {
-    let told = format!("{fault:?}");
+    let told = fault.file().map_or_else(|| fault.to_string(), |_| format!("{fault:?}"));
     let file = fault.file().unwrap_or(SELF);
     let rest = told.strip_prefix(file).and_then(|rest| rest.strip_prefix(':')).unwrap_or(&told);
     let mut parts = rest.splitn(3, ':');

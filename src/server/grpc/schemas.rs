@@ -37,14 +37,17 @@ impl schemas_server::Schemas for SchemasService {
         &self,
         request: Request<pb::GetSchemaRequest>,
     ) -> Result<Response<pb::GetSchemaResponse>, Status> {
-        let pb::GetSchemaRequest { namespace, subject, version, id, deleted } = request.into_inner();
+        let pb::GetSchemaRequest { namespace, subject, version, id, deleted, as_descriptor } = request.into_inner();
         let namespace = NamespaceName::parse(&namespace)?;
-        let found = match (subject.as_str(), id) {
+        let mut found = match (subject.as_str(), id) {
             ("", 0) => return Err(invalid("subject", "neither subject nor id is given: name one").into()),
             ("", id) => self.0.get_schema_by_id(&namespace, id).await?,
             (subject, 0) => self.0.get_schema(&namespace, subject, version, deleted).await?,
             _ => return Err(invalid("id", "both subject and id are given: name one").into()),
         };
+        if as_descriptor && let Some(descriptor) = self.0.schema_descriptor(&namespace, found.id).await? {
+            found.draft.text = descriptor;
+        }
         Ok(Response::new(pb::GetSchemaResponse { schema: Some(answer(found)) }))
     }
 

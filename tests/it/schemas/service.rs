@@ -17,7 +17,7 @@ fn delete(subject: &str, version: u32, permanent: bool) -> DeleteSchemaRequest {
 }
 
 fn rules(subject: &str, compatibility: Compatibility, read_only: bool) -> UpdateSchemaRulesRequest {
-    let rules = Some(SchemaRules { compatibility: compatibility.into(), read_only });
+    let rules = Some(SchemaRules { compatibility: compatibility.into(), read_only: Some(read_only) });
     UpdateSchemaRulesRequest { subject: subject.to_owned(), rules, ..Default::default() }
 }
 
@@ -153,12 +153,7 @@ async fn everything_is_there_after_a_crash_and_gone_with_its_namespace() {
         let field = format!(r#"{{"name":"f{n}","type":"int","default":0}}"#);
         register(&mut client, &format!("s/{}", n % 3), record(&field)).await.unwrap();
     }
-    let of_team = RegisterSchemaRequest {
-        namespace: "team".into(),
-        subject: "s".into(),
-        schema: record(ID),
-        ..Default::default()
-    };
+    let of_team = RegisterSchemaRequest { namespace: "team".into(), subject: "s".into(), schema: record(ID) };
     client.register_schema(of_team.clone()).await.unwrap();
     client.update_schema_rules(rules("s/1", Compatibility::Full, false)).await.unwrap();
     let list = |namespace: &str, page_token| ListSchemasRequest {

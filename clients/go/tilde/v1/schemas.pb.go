@@ -27,7 +27,7 @@ const (
 	SchemaType_SCHEMA_TYPE_UNSPECIFIED SchemaType = 0 // AVRO
 	SchemaType_SCHEMA_TYPE_AVRO        SchemaType = 1
 	SchemaType_SCHEMA_TYPE_JSON        SchemaType = 2 // JSON Schema, drafts 4 to 2020-12; draft 7 if `$schema` names none
-	SchemaType_SCHEMA_TYPE_PROTOBUF    SchemaType = 3 // the text of a .proto file; its first message is meant
+	SchemaType_SCHEMA_TYPE_PROTOBUF    SchemaType = 3 // the text of a .proto file, or its descriptor in base64; its first message is meant
 )
 
 // Enum value maps for SchemaType.
@@ -297,7 +297,6 @@ type RegisterSchemaRequest struct {
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"` // "default" if empty
 	Subject       string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
 	Schema        *Schema                `protobuf:"bytes,3,opt,name=schema,proto3" json:"schema,omitempty"`
-	Normalize     bool                   `protobuf:"varint,4,opt,name=normalize,proto3" json:"normalize,omitempty"` // it is the same as another if they mean the same
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -351,13 +350,6 @@ func (x *RegisterSchemaRequest) GetSchema() *Schema {
 		return x.Schema
 	}
 	return nil
-}
-
-func (x *RegisterSchemaRequest) GetNormalize() bool {
-	if x != nil {
-		return x.Normalize
-	}
-	return false
 }
 
 type RegisterSchemaResponse struct {
@@ -418,7 +410,8 @@ type GetSchemaRequest struct {
 	Subject       string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`     // empty: by `id`
 	Version       uint32                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`    // 0: the newest
 	Id            uint32                 `protobuf:"varint,4,opt,name=id,proto3" json:"id,omitempty"`
-	Deleted       bool                   `protobuf:"varint,5,opt,name=deleted,proto3" json:"deleted,omitempty"` // also what was deleted
+	Deleted       bool                   `protobuf:"varint,5,opt,name=deleted,proto3" json:"deleted,omitempty"`                               // also what was deleted
+	AsDescriptor  bool                   `protobuf:"varint,6,opt,name=as_descriptor,json=asDescriptor,proto3" json:"as_descriptor,omitempty"` // PROTOBUF: the text is the file's descriptor in base64, however it was registered
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -488,6 +481,13 @@ func (x *GetSchemaRequest) GetDeleted() bool {
 	return false
 }
 
+func (x *GetSchemaRequest) GetAsDescriptor() bool {
+	if x != nil {
+		return x.AsDescriptor
+	}
+	return false
+}
+
 type GetSchemaResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Schema        *Schema                `protobuf:"bytes,1,opt,name=schema,proto3" json:"schema,omitempty"`
@@ -537,8 +537,7 @@ type LookupSchemaRequest struct {
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"` // "default" if empty
 	Subject       string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
 	Schema        *Schema                `protobuf:"bytes,3,opt,name=schema,proto3" json:"schema,omitempty"`
-	Normalize     bool                   `protobuf:"varint,4,opt,name=normalize,proto3" json:"normalize,omitempty"`
-	Deleted       bool                   `protobuf:"varint,5,opt,name=deleted,proto3" json:"deleted,omitempty"` // also what was deleted
+	Deleted       bool                   `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"` // also what was deleted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -592,13 +591,6 @@ func (x *LookupSchemaRequest) GetSchema() *Schema {
 		return x.Schema
 	}
 	return nil
-}
-
-func (x *LookupSchemaRequest) GetNormalize() bool {
-	if x != nil {
-		return x.Normalize
-	}
-	return false
 }
 
 func (x *LookupSchemaRequest) GetDeleted() bool {
@@ -1143,7 +1135,7 @@ func (x *ValidatePayloadResponse) GetSchema() *Schema {
 type SchemaRules struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Compatibility Compatibility          `protobuf:"varint,1,opt,name=compatibility,proto3,enum=tilde.v1.Compatibility" json:"compatibility,omitempty"` // UNSPECIFIED: as for all subjects, or BACKWARD
-	ReadOnly      bool                   `protobuf:"varint,2,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`                       // nothing can be registered or deleted
+	ReadOnly      *bool                  `protobuf:"varint,2,opt,name=read_only,json=readOnly,proto3,oneof" json:"read_only,omitempty"`                 // nothing can be registered or deleted; left out: as for all subjects, or false
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1186,8 +1178,8 @@ func (x *SchemaRules) GetCompatibility() Compatibility {
 }
 
 func (x *SchemaRules) GetReadOnly() bool {
-	if x != nil {
-		return x.ReadOnly
+	if x != nil && x.ReadOnly != nil {
+		return *x.ReadOnly
 	}
 	return false
 }
@@ -1410,29 +1402,28 @@ const file_tilde_v1_schemas_proto_rawDesc = "" +
 	"\x0fSchemaReference\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\rR\aversion\"\x97\x01\n" +
+	"\aversion\x18\x03 \x01(\rR\aversion\"y\n" +
 	"\x15RegisterSchemaRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12(\n" +
-	"\x06schema\x18\x03 \x01(\v2\x10.tilde.v1.SchemaR\x06schema\x12\x1c\n" +
-	"\tnormalize\x18\x04 \x01(\bR\tnormalize\"\\\n" +
+	"\x06schema\x18\x03 \x01(\v2\x10.tilde.v1.SchemaR\x06schema\"\\\n" +
 	"\x16RegisterSchemaResponse\x12(\n" +
 	"\x06schema\x18\x01 \x01(\v2\x10.tilde.v1.SchemaR\x06schema\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\bR\acreated\"\x8e\x01\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\"\xb3\x01\n" +
 	"\x10GetSchemaRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\rR\aversion\x12\x0e\n" +
 	"\x02id\x18\x04 \x01(\rR\x02id\x12\x18\n" +
-	"\adeleted\x18\x05 \x01(\bR\adeleted\"=\n" +
+	"\adeleted\x18\x05 \x01(\bR\adeleted\x12#\n" +
+	"\ras_descriptor\x18\x06 \x01(\bR\fasDescriptor\"=\n" +
 	"\x11GetSchemaResponse\x12(\n" +
-	"\x06schema\x18\x01 \x01(\v2\x10.tilde.v1.SchemaR\x06schema\"\xaf\x01\n" +
+	"\x06schema\x18\x01 \x01(\v2\x10.tilde.v1.SchemaR\x06schema\"\x91\x01\n" +
 	"\x13LookupSchemaRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12(\n" +
-	"\x06schema\x18\x03 \x01(\v2\x10.tilde.v1.SchemaR\x06schema\x12\x1c\n" +
-	"\tnormalize\x18\x04 \x01(\bR\tnormalize\x12\x18\n" +
-	"\adeleted\x18\x05 \x01(\bR\adeleted\"@\n" +
+	"\x06schema\x18\x03 \x01(\v2\x10.tilde.v1.SchemaR\x06schema\x12\x18\n" +
+	"\adeleted\x18\x04 \x01(\bR\adeleted\"@\n" +
 	"\x14LookupSchemaResponse\x12(\n" +
 	"\x06schema\x18\x01 \x01(\v2\x10.tilde.v1.SchemaR\x06schema\"\xb2\x01\n" +
 	"\x12ListSchemasRequest\x12\x1c\n" +
@@ -1470,10 +1461,12 @@ const file_tilde_v1_schemas_proto_rawDesc = "" +
 	"\x02id\x18\x04 \x01(\rR\x02id\x12\x18\n" +
 	"\apayload\x18\x05 \x01(\fR\apayload\"C\n" +
 	"\x17ValidatePayloadResponse\x12(\n" +
-	"\x06schema\x18\x01 \x01(\v2\x10.tilde.v1.SchemaR\x06schema\"i\n" +
+	"\x06schema\x18\x01 \x01(\v2\x10.tilde.v1.SchemaR\x06schema\"|\n" +
 	"\vSchemaRules\x12=\n" +
-	"\rcompatibility\x18\x01 \x01(\x0e2\x17.tilde.v1.CompatibilityR\rcompatibility\x12\x1b\n" +
-	"\tread_only\x18\x02 \x01(\bR\breadOnly\"O\n" +
+	"\rcompatibility\x18\x01 \x01(\x0e2\x17.tilde.v1.CompatibilityR\rcompatibility\x12 \n" +
+	"\tread_only\x18\x02 \x01(\bH\x00R\breadOnly\x88\x01\x01B\f\n" +
+	"\n" +
+	"_read_only\"O\n" +
 	"\x15GetSchemaRulesRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\"T\n" +
@@ -1599,6 +1592,7 @@ func file_tilde_v1_schemas_proto_init() {
 	if File_tilde_v1_schemas_proto != nil {
 		return
 	}
+	file_tilde_v1_schemas_proto_msgTypes[16].OneofWrappers = []any{}
 	file_tilde_v1_schemas_proto_msgTypes[18].OneofWrappers = []any{}
 	file_tilde_v1_schemas_proto_msgTypes[19].OneofWrappers = []any{}
 	file_tilde_v1_schemas_proto_msgTypes[20].OneofWrappers = []any{}
