@@ -78,4 +78,7 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0013-replies-are-messages.md")]
     pub mod d0013 {}
+
+    #[doc = include_str!("decisions/0014-schemas-are-small-values.md")]
+    pub mod d0014 {}
 }
