@@ -77,6 +77,8 @@ pub struct Server {
 pub struct Profiles {
     /// Topics, and a mailbox a user.
     pub mailbox: Mailbox,
+    /// Schemas, as serializers ask for them.
+    pub schema_registry: SchemaRegistry,
     /// Topics, pushed to URLs.
     pub webhook_inbox: WebhookInbox,
 }
@@ -88,6 +90,16 @@ pub struct Mailbox {
     /// Where it listens; nowhere if it is empty.
     pub listen: Door,
     /// In which namespace its topics and subscriptions are.
+    pub namespace: String,
+}
+
+/// The profile `schema-registry`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section of settings")]
+pub struct SchemaRegistry {
+    /// Where it listens; nowhere if it is empty.
+    pub listen: Door,
+    /// In which namespace its subjects are.
     pub namespace: String,
 }
 
@@ -230,6 +242,12 @@ impl Default for Mailbox {
     }
 }
 
+impl Default for SchemaRegistry {
+    fn default() -> Self {
+        SchemaRegistry { listen: Door::default(), namespace: crate::model::NamespaceName::default().to_string() }
+    }
+}
+
 impl Default for WebhookInbox {
     fn default() -> Self {
         WebhookInbox {
@@ -299,7 +317,8 @@ impl Config {
                 profiles.webhook_inbox.no_subscribers
             ));
         }
-        for namespace in [&profiles.mailbox.namespace, &profiles.webhook_inbox.namespace] {
+        let Profiles { mailbox, schema_registry, webhook_inbox } = profiles;
+        for namespace in [&mailbox.namespace, &schema_registry.namespace, &webhook_inbox.namespace] {
             crate::model::NamespaceName::parse(namespace).map_err(|error| error.message().to_owned())?;
         }
         within(storage.tail_bytes, Size(1 << 20), Size(1 << 40))?;
@@ -332,8 +351,8 @@ impl Config {
     /// Refuses to be open by accident: as long as there are no credentials, whoever reaches the port may do
     /// everything.
     pub fn check_exposure(&self) -> Result<(), String> {
-        let Profiles { mailbox, webhook_inbox } = &self.profiles;
-        let all = [Some(self.listen.0), mailbox.listen.0, webhook_inbox.listen.0];
+        let Profiles { mailbox, schema_registry, webhook_inbox } = &self.profiles;
+        let all = [Some(self.listen.0), mailbox.listen.0, schema_registry.listen.0, webhook_inbox.listen.0];
         let open = all.into_iter().flatten().find(|address| !address.ip().is_loopback());
         let Some(open) = open.filter(|_| !self.insecure) else { return Ok(()) };
         Err(format!(

@@ -16,7 +16,10 @@ use super::{
     connection::Connections,
     counters::Counters,
     front::Front,
-    http::{Origins, Pages, Plain, Rest, profiles::Profile},
+    http::{
+        Origins, Pages, Plain, Rest,
+        profiles::{Profile, schema_registry::SchemaRegistry},
+    },
     layer,
     local::Local,
     readiness::{Readiness, State},
@@ -157,10 +160,11 @@ impl<L: Listen> Bound<L> {
             streams_per_connection: config.max_connection_streams,
         }));
         let rest = Rest::new(broker.clone(), calls.clone());
-        let plain =
-            Plain::new(pages, rest, calls.clone(), Origins::new(&config.allow_origins, local_addr.ip().is_loopback()));
+        let local = Local::new(broker.clone(), calls.clone());
+        let origins = Origins::new(&config.allow_origins, local_addr.ip().is_loopback());
+        let plain = Plain::new(pages, rest, SchemaRegistry::beside(local.clone()), calls.clone(), origins);
         for (profile, front, origins) in profiles {
-            front.open(Routes::Profile(profile.serve(Local::new(broker.clone(), calls.clone())), origins));
+            front.open(Routes::Profile(profile.serve(local.clone()), origins));
         }
         front.open(Routes::Contract(calls, plain));
         tracing::info!(listen = %local_addr, "open");

@@ -33,4 +33,4 @@ pub use accept::Listen;
 pub use config::Config;
 pub use connection::Io;
 pub use edge::{Bound, Ended, bind, run};
-pub use http::profiles::{Profile, mailbox, webhook_inbox};
+pub use http::profiles::{Profile, mailbox, schema_registry, webhook_inbox};

@@ -1,6 +1,9 @@
-//! Schemas through the binary: what may be registered, what a topic demands, and what survives.
+//! Schemas through the binary: what may be registered, what a topic demands, what serializers ask for, and what
+//! survives.
 
 mod cli;
+mod registry;
+mod serializers;
 mod service;
 mod topics;
 

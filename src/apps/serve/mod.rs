@@ -203,9 +203,13 @@ fn edge(config: &Config) -> server::Config {
 /// Which other systems are served, and where.
 fn profiles(config: &config::Profiles) -> Vec<(SocketAddr, server::Profile)> {
     let namespace = |name: &str| NamespaceName::parse(name).expect("the configuration was checked");
-    let config::Profiles { mailbox, webhook_inbox: inbox } = config;
+    let config::Profiles { mailbox, schema_registry: registry, webhook_inbox: inbox } = config;
     let mailbox = mailbox.listen.0.map(|address| {
         (address, server::Profile::Mailbox(server::mailbox::Config { namespace: namespace(&mailbox.namespace) }))
+    });
+    let registry = registry.listen.0.map(|address| {
+        let config = server::schema_registry::Config { namespace: namespace(&registry.namespace) };
+        (address, server::Profile::SchemaRegistry(config))
     });
     let inbox = inbox.listen.0.map(|address| {
         let config = server::webhook_inbox::Config {
@@ -217,7 +221,7 @@ fn profiles(config: &config::Profiles) -> Vec<(SocketAddr, server::Profile)> {
         };
         (address, server::Profile::WebhookInbox(config))
     });
-    mailbox.into_iter().chain(inbox).collect()
+    mailbox.into_iter().chain(registry).chain(inbox).collect()
 }
 
 /// What the broker is told.

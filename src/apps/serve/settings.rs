@@ -34,7 +34,8 @@ pub struct Settings {
     #[arg(long)]
     insecure: bool,
 
-    /// Also serve another system on a port of its own: mailbox, webhook-inbox; may be repeated
+    /// Also serve another system on a port of its own: mailbox, schema-registry, webhook-inbox; may be
+    /// repeated
     #[arg(long, value_name = "NAME=ADDR", value_parser = profile)]
     profile: Vec<Flag>,
 
@@ -78,8 +79,9 @@ fn profile(text: &str) -> Result<Flag, String> {
     let (name, address) = text.split_once('=').ok_or("write a profile's name, `=` and an address to listen on")?;
     let key = match name {
         "mailbox" => "profiles.mailbox.listen",
+        "schema-registry" => "profiles.schema-registry.listen",
         "webhook-inbox" => "profiles.webhook-inbox.listen",
-        _ => return Err(format!("there is no profile {name:?}: there are mailbox and webhook-inbox")),
+        _ => return Err(format!("there is no profile {name:?}: there are mailbox, schema-registry and webhook-inbox")),
     };
     Ok(Flag { key, name: "--profile", value: address.to_owned() })
 }

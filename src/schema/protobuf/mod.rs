@@ -58,8 +58,11 @@ impl Protobuf {
     }
 
     pub fn validate(&self, payload: &[u8], message: &[u32]) -> Result<(), Violation> {
-        let message = self.table.find(message).map_err(|what| Violation::new(path::ROOT, what))?;
-        walk::check(&self.table, message, payload, self.depth)
+        let messages = self.table.find(message).map_err(|what| Violation::new(path::ROOT, what))?;
+        let mut checked = messages.into_iter().map(|message| walk::check(&self.table, message, payload, self.depth));
+        let first = checked.next().expect("what is found is something");
+        // If it is none of them, what is told is about the first.
+        first.or_else(|violation| checked.find(Result::is_ok).unwrap_or(Err(violation)))
     }
 
     /// Why this schema cannot read what `writer` wrote.

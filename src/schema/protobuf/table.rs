@@ -28,6 +28,8 @@ pub struct Message {
     pub required: Vec<usize>,
     /// The messages that are defined within, in order. The entries of maps are none.
     pub inner: Vec<Id>,
+    /// The same with a place for each entry of a map, as the descriptor has them.
+    places: Vec<Option<Id>>,
 }
 
 #[derive(Debug)]
@@ -97,22 +99,24 @@ impl Table {
         &self.roots
     }
 
-    /// The message to which indexes lead: among the file's, then among those within. None lead to the first.
-    pub fn find(&self, indexes: &[u32]) -> Result<Id, String> {
+    /// The messages to which indexes may lead: among the file's, then among those within. None lead to the first. Some
+    /// serializers count the entries of maps (Python, Go), some do not (Java).
+    pub fn find(&self, indexes: &[u32]) -> Result<Vec<Id>, String> {
         let indexes = if indexes.is_empty() { &[0] } else { indexes };
-        let mut among = self.roots.as_slice();
-        let mut found = None;
-        for &index in indexes {
-            let Some(&id) = among.get(index as usize) else {
-                let count = among.len();
-                return Err(format!(
-                    "there is no message {indexes:?}: the schema has {count} where {index} is asked for"
-                ));
-            };
-            among = &self.get(id).inner;
-            found = Some(id);
+        let plain = self.follow(indexes, |message, at| message.inner.get(at).copied());
+        let counted = self.follow(indexes, |message, at| message.places.get(at).copied().flatten());
+        let mut found: Vec<_> = plain.into_iter().chain(counted).collect();
+        found.dedup();
+        match found.is_empty() {
+            true => Err(format!("there is no message {indexes:?} in the schema")),
+            false => Ok(found),
         }
-        found.ok_or_else(|| "no message is asked for".to_owned())
+    }
+
+    fn follow(&self, indexes: &[u32], inner: impl Fn(&Message, usize) -> Option<Id>) -> Option<Id> {
+        let (first, rest) = indexes.split_first()?;
+        let root = *self.roots.get(*first as usize)?;
+        rest.iter().try_fold(root, |id, at| inner(self.get(id), *at as usize))
     }
 }
 
@@ -139,9 +143,10 @@ impl Builder<'_> {
         let mut fields: Vec<Field> = message.fields().map(|field| self.field(&field)).collect();
         fields.sort_by_key(|field| field.number);
         let required = (0..fields.len()).filter(|&at| fields[at].label == Label::Required).collect();
-        let inner =
-            message.child_messages().filter(|inner| !inner.is_map_entry()).map(|inner| self.id(inner)).collect();
-        Message { name, fields, required, inner }
+        let places: Vec<_> =
+            message.child_messages().map(|inner| (!inner.is_map_entry()).then(|| self.id(inner))).collect();
+        let inner = places.iter().flatten().copied().collect();
+        Message { name, fields, required, inner, places }
     }
 
     fn field(&mut self, field: &FieldDescriptor) -> Field {

@@ -1,5 +1,5 @@
-//! Where a request goes that is no gRPC over HTTP/2: to a page, to the table of REST, through gRPC-Web to the calls, or
-//! nowhere. Never decides what a broker decides.
+//! Where a request goes that is no gRPC over HTTP/2: to a page, to the table of REST, to the registry of schemas, through
+//! gRPC-Web to the calls, or nowhere. Never decides what a broker decides.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -12,6 +12,7 @@ use super::{
     Pages,
     origin::Origins,
     problem::{invalid, nowhere, problem, refused},
+    profiles::schema_registry::SchemaRegistry,
     rest::Rest,
 };
 use crate::server::calls::{Answer, Calls, ready};
@@ -23,6 +24,7 @@ type Web = GrpcWebService<BoxCloneSyncService<Request<Body>, Response<Body>, Inf
 pub struct Plain {
     pages: Pages,
     rest: Rest,
+    registry: SchemaRegistry,
     web: Web,
     calls: Arc<Calls>,
     origins: Origins,
@@ -30,11 +32,11 @@ pub struct Plain {
 
 impl Plain {
     /// Over what answers, for pages of these origins besides its own.
-    pub fn new(pages: Pages, rest: Rest, calls: Arc<Calls>, origins: Origins) -> Self {
+    pub fn new(pages: Pages, rest: Rest, registry: SchemaRegistry, calls: Arc<Calls>, origins: Origins) -> Self {
         let called = calls.clone();
         let called = tower::service_fn(move |request| called.call(request));
         let web = GrpcWebLayer::new().layer(BoxCloneSyncService::new(called));
-        Plain { pages, rest, web, calls, origins }
+        Plain { pages, rest, registry, web, calls, origins }
     }
 
     /// Answers a request.
@@ -60,7 +62,8 @@ impl Plain {
                 }
             };
         }
-        if !Rest::has(path) {
+        let is_registry = SchemaRegistry::has(path);
+        if !is_registry && !Rest::has(path) {
             return ready(nowhere());
         }
         // HEAD is GET without a body.
@@ -68,9 +71,9 @@ impl Plain {
         if is_head {
             *request.method_mut() = Method::GET;
         }
-        let rest = self.rest.clone();
+        let (rest, registry) = (self.rest.clone(), self.registry.clone());
         Box::pin(async move {
-            let answer = rest.call(request).await;
+            let answer = if is_registry { registry.call(request).await } else { rest.call(request).await };
             Ok(if is_head { answer.map(|_| Body::empty()) } else { answer })
         })
     }

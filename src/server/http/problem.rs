@@ -150,8 +150,8 @@ pub fn unread(status: StatusCode) -> String {
 
 /// What leads nowhere.
 pub fn nowhere() -> Response<Body> {
-    let detail = "nothing is here: there are /v1/…, which /openapi.json describes, /healthz, /readyz, /metrics, and gRPC with \
-                  reflection";
+    let detail = "nothing is here: there are /v1/…, which /openapi.json describes, /schema-registry/…, /healthz, /readyz, \
+                  /metrics, and gRPC with reflection";
     problem(StatusCode::NOT_FOUND, detail)
 }
 

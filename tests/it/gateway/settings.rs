@@ -95,12 +95,13 @@ fn without_a_back_end_or_a_broker_it_is_503_and_told() {
         let refused = gateway.get("/hello").told();
         crate::support::http::assert_problem(&refused, 503, "BROKER_UNAVAILABLE");
     }
-    assert_eq!(gateway.lines(&["warn", "takes no calls"]).len(), 1, "{}", gateway.log());
+    gateway.until_logged(&["warn", "takes no calls"]);
     let broker = crate::support::Tilde::start(&["--engine", "memory", "--listen", &nobody]);
     let refused = gateway.get("/hello").told();
     let problem = crate::support::http::assert_problem(&refused, 503, "BROKER_UNAVAILABLE");
     assert!(problem["detail"].as_str().unwrap().contains("no back end"), "{problem}");
     gateway.until_logged(&["info", "takes calls again"]);
+    assert_eq!(gateway.lines(&["warn", "takes no calls"]).len(), 1, "{}", gateway.log());
     drop(broker);
 }
 

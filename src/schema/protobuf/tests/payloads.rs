@@ -132,11 +132,27 @@ fn messages_are_found_by_their_indexes() {
     ] {
         assert_eq!(all.validate_as(payload, indexes).err().map(|violation| violation.path).as_deref(), expected);
     }
-    for indexes in [&[2][..], &[0, 1], &[1, 0], &[u32::MAX]] {
+    for indexes in [&[2][..], &[0, 2], &[1, 0], &[u32::MAX]] {
         assert!(all.validate_as(&[], indexes).unwrap_err().what.contains("there is no message"), "{indexes:?}");
     }
     let none = proto("syntax = \"proto3\"; enum E { A = 0; }");
-    violates(&none, &[], "$", "the schema has 0 where 0 is asked for");
+    violates(&none, &[], "$", "there is no message [0]");
+}
+
+/// As the serializers in Python and Go count, and as the one in Java does.
+#[test]
+fn entries_of_maps_may_be_counted_among_the_messages_within() {
+    let order = proto(
+        "syntax = \"proto3\"; message Order { map<string, int32> parts = 1; message Note { string text = 1; } \
+         message Line { fixed64 price = 1; } }",
+    );
+    let (note, line) = (&[0x0a, 1, b'a'][..], &[0x09, 0, 0, 0, 0, 0, 0, 0, 0][..]);
+    for (indexes, payload) in [([0, 0], note), ([0, 1], note), ([0, 1], line), ([0, 2], line)] {
+        assert_eq!(order.validate_as(payload, &indexes), Ok(()), "{indexes:?}");
+    }
+    assert_eq!(order.validate_as(line, &[0, 0]).unwrap_err().path, "$.text");
+    assert!(order.validate_as(note, &[0, 2]).is_err());
+    assert!(order.validate_as(note, &[0, 3]).unwrap_err().what.contains("there is no message"));
 }
 
 /// The same schema here and there.

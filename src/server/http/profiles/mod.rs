@@ -3,6 +3,7 @@
 
 pub mod mailbox;
 mod names;
+pub mod schema_registry;
 pub mod webhook_inbox;
 
 use http::Request;
@@ -15,6 +16,8 @@ use crate::server::{calls::Answer, local::Local};
 pub enum Profile {
     /// Topics, and a mailbox a user.
     Mailbox(mailbox::Config),
+    /// Schemas, as serializers ask for them.
+    SchemaRegistry(schema_registry::Config),
     /// Topics, pushed to URLs.
     WebhookInbox(webhook_inbox::Config),
 }
@@ -24,6 +27,8 @@ pub enum Profile {
 pub enum Serving {
     /// See [`Profile::Mailbox`].
     Mailbox(mailbox::Mailbox),
+    /// See [`Profile::SchemaRegistry`].
+    SchemaRegistry(schema_registry::SchemaRegistry),
     /// See [`Profile::WebhookInbox`].
     WebhookInbox(webhook_inbox::WebhookInbox),
 }
@@ -33,6 +38,7 @@ impl Profile {
     pub fn name(&self) -> &'static str {
         match self {
             Profile::Mailbox(_) => "mailbox",
+            Profile::SchemaRegistry(_) => "schema-registry",
             Profile::WebhookInbox(_) => "webhook-inbox",
         }
     }
@@ -41,6 +47,9 @@ impl Profile {
     pub fn serve(self, local: Local) -> Serving {
         match self {
             Profile::Mailbox(config) => Serving::Mailbox(mailbox::Mailbox { config, local }),
+            Profile::SchemaRegistry(config) => {
+                Serving::SchemaRegistry(schema_registry::SchemaRegistry::new(config, local))
+            }
             Profile::WebhookInbox(config) => Serving::WebhookInbox(webhook_inbox::WebhookInbox { config, local }),
         }
     }
@@ -51,6 +60,7 @@ impl Serving {
     pub fn call(&self, request: Request<Body>) -> Answer {
         match self.clone() {
             Serving::Mailbox(mailbox) => Box::pin(async move { Ok(mailbox.call(request).await) }),
+            Serving::SchemaRegistry(registry) => Box::pin(async move { Ok(registry.call(request).await) }),
             Serving::WebhookInbox(inbox) => Box::pin(async move { Ok(inbox.call(request).await) }),
         }
     }
