@@ -2,7 +2,7 @@
 //! under the same names with dashes behind `tilde-`, in headers. The hot path of plain HTTP: nothing but the payload is
 //! looked at, and it is copied once, into the record.
 
-use std::{borrow::Cow, fmt::Write as _, sync::Arc};
+use std::{borrow::Cow, io::Write as _, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, header, request};
@@ -13,10 +13,13 @@ use super::json;
 use crate::{
     broker::{Broker, Publish, Published},
     model::{Durability, Message, NamespaceName, Payload, Result, Sequence, Timestamp, Topic, limits},
-    server::http::{
-        body,
-        problem::invalid,
-        query::{Query, unknown},
+    server::{
+        http::{
+            body,
+            problem::invalid,
+            query::{Query, unknown},
+        },
+        json::rfc3339,
     },
     units::Span,
 };
@@ -178,14 +181,16 @@ fn told(published: &Published) -> Bytes {
         Durability::Replicated => "REPLICATED",
     };
     let Published { sequence, publish_time, duplicate, cursor, .. } = published;
-    let (seconds, nanos) = publish_time.parts();
-    let time = jiff::Timestamp::new(seconds, nanos).unwrap_or_default();
-    let mut out = String::with_capacity(256);
-    let written = write!(
-        out,
-        r#"{{"sequence":"{sequence}","publishTime":"{time}","duplicate":{duplicate},"durability":"DURABILITY_{durability}","cursor":"{}"}}"#,
-        cursor.encode()
-    );
+    let mut out = Vec::with_capacity(256);
+    // As a stream writes it, to the digit: people compare them.
+    let written = write!(out, r#"{{"sequence":"{sequence}","publishTime":""#).and_then(|()| {
+        rfc3339(*publish_time, &mut out);
+        write!(
+            out,
+            r#"","duplicate":{duplicate},"durability":"DURABILITY_{durability}","cursor":"{}"}}"#,
+            cursor.encode()
+        )
+    });
     debug_assert!(written.is_ok(), "memory takes what is written");
     out.into()
 }
