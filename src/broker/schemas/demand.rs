@@ -18,6 +18,9 @@ use crate::model::{Enforcement, Error, Message, Reason, Result};
 pub const SCHEMA_ID: &str = "schema_id";
 /// How long what is known of a subject is good.
 const FRESH: Duration = Duration::from_secs(1);
+/// The same for a payload that names what is not known: any that begins with a zero byte may seem to, and asking costs more
+/// than comparing. What this broker registers is known at once.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// A subject as publishes look at it.
 pub struct Demand {
@@ -30,9 +33,9 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// Whether it is time to ask the state again.
-    pub fn is_old(&self) -> bool {
-        self.asked.elapsed() > FRESH
+    /// Whether it is time to ask the state again, for a payload that it knows the schema of, or does not.
+    pub fn is_old(&self, is_known: bool) -> bool {
+        self.asked.elapsed() > if is_known { FRESH } else { MOMENT }
     }
 
     /// As the state has it now.
@@ -77,7 +80,7 @@ impl Served {
 impl Registry {
     /// Whether a payload is as a version of a subject says: the one that it names, or else the newest.
     fn check(&self, subject: &str, message: &Message<'_>) -> Result<()> {
-        let mut demand = self.demand(subject, false)?;
+        let mut demand = self.demand(subject, true)?;
         let payload = message.payload.bytes();
         let named = match message.attributes.get(SCHEMA_ID) {
             Some(id) => Some(id.parse().map_err(|_| violation(format!("its attribute {SCHEMA_ID} is no number")))?),
@@ -87,7 +90,7 @@ impl Registry {
         let wanted = named.or(frame.map(|frame| frame.id));
         if wanted.is_some_and(|id| !demand.ids.contains(&id)) {
             // It may have been registered a moment ago.
-            demand = self.demand(subject, true)?;
+            demand = self.demand(subject, false)?;
         }
         let ready = match wanted.filter(|id| demand.ids.contains(id)) {
             Some(id) => self.ready(id)?,

@@ -99,10 +99,10 @@ impl Registry {
         Ok(self.state().put(&key, stored::bytes(&value), state).await?.is_some())
     }
 
-    /// A subject as publishes look at it; with `anew` as the state has it now.
-    pub fn demand(&self, subject: &str, anew: bool) -> Result<Arc<Demand>> {
+    /// A subject as publishes look at it, as it was a moment ago; a moment is shorter for a payload whose schema is not known.
+    pub fn demand(&self, subject: &str, is_known: bool) -> Result<Arc<Demand>> {
         let known = lock(&self.demands).get(subject).cloned();
-        if let Some(known) = known.as_ref().filter(|known| !anew && !known.is_old()) {
+        if let Some(known) = known.as_ref().filter(|known| !known.is_old(is_known)) {
             return Ok(known.clone());
         }
         let demand = Arc::new(Demand::read(self, subject, known.as_deref())?);

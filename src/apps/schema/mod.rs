@@ -1,15 +1,21 @@
 //! `tilde schema`: what payloads look like, by subject and version.
 
+mod brought;
+mod level;
+
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use anyhow::Context;
 use serde::Serialize;
 
+use self::{
+    brought::Brought,
+    level::{Level, word},
+};
 use super::{
     ask,
     failure::Failure,
@@ -18,9 +24,9 @@ use super::{
     remote::{self, Remote, Tenant},
 };
 use crate::pb::v1::{
-    CheckCompatibilityRequest, Compatibility, DeleteSchemaRequest, GetSchemaRequest, GetSchemaRulesRequest,
-    ListSchemasRequest, RegisterSchemaRequest, Schema, SchemaReference, SchemaRules, SchemaType,
-    UpdateSchemaRulesRequest, ValidatePayloadRequest, schemas_client::SchemasClient,
+    CheckCompatibilityRequest, DeleteSchemaRequest, GetSchemaRequest, GetSchemaRulesRequest, ListSchemasRequest,
+    RegisterSchemaRequest, Schema, SchemaReference, SchemaRules, SchemaType, UpdateSchemaRulesRequest,
+    ValidatePayloadRequest, schemas_client::SchemasClient,
 };
 
 /// Register, list, show and check schemas, and validate payloads
@@ -121,54 +127,6 @@ struct Chosen {
     #[arg(long, value_name = "N", conflicts_with = "subject")]
     id: Option<u32>,
 }
-
-/// A schema in a file.
-#[derive(clap::Args, Debug)]
-struct Brought {
-    /// The file; `-` is standard input
-    file: PathBuf,
-    /// What it is written in [default: by the file's ending, .avsc, .json or .proto]
-    #[arg(long = "type", value_name = "TYPE", value_enum)]
-    kind: Option<Kind>,
-    /// A schema that it uses, by the name that it has there; may be repeated
-    #[arg(long = "reference", value_name = "NAME=SUBJECT[:VERSION]")]
-    references: Vec<Reference>,
-}
-
-/// A language for schemas.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Avro
-    Avro,
-    /// JSON Schema
-    Json,
-    /// Protobuf
-    Protobuf,
-}
-
-/// What versions of a subject keep to.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum Level {
-    /// As for all subjects
-    Default,
-    /// Anything goes
-    None,
-    /// The next reads what the last wrote
-    Backward,
-    /// The next reads what any before wrote
-    BackwardTransitive,
-    /// The last reads what the next writes
-    Forward,
-    /// Any before reads what the next writes
-    ForwardTransitive,
-    /// Both, with the last
-    Full,
-    /// Both, with any before
-    FullTransitive,
-}
-
-#[derive(Clone, Debug)]
-struct Reference(SchemaReference);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -371,86 +329,11 @@ impl Args {
     }
 }
 
-impl Brought {
-    fn read(&self) -> anyhow::Result<Schema> {
-        let name = self.file.display();
-        let is_standard_input = self.file.as_os_str() == "-";
-        let text = match is_standard_input {
-            true => io::read_to_string(io::stdin().lock()),
-            false => fs::read_to_string(&self.file),
-        };
-        let text = text.with_context(|| format!("{name} cannot be read"))?;
-        let kind = self.kind.or_else(|| Kind::by_ending(&self.file)).ok_or_else(|| {
-            Failure::usage(format!("what {name} is written in cannot be told: --type says avro, json or protobuf"))
-        })?;
-        let references = self.references.iter().map(|reference| reference.0.clone()).collect();
-        Ok(Schema { r#type: kind.wire().into(), text, references, ..Schema::default() })
-    }
-}
-
-impl Kind {
-    fn by_ending(path: &Path) -> Option<Kind> {
-        match path.extension()?.to_str()? {
-            "avsc" | "avro" => Some(Kind::Avro),
-            "json" => Some(Kind::Json),
-            "proto" => Some(Kind::Protobuf),
-            _ => None,
-        }
-    }
-
-    fn wire(self) -> SchemaType {
-        match self {
-            Kind::Avro => SchemaType::Avro,
-            Kind::Json => SchemaType::Json,
-            Kind::Protobuf => SchemaType::Protobuf,
-        }
-    }
-}
-
-impl Level {
-    fn wire(self) -> Compatibility {
-        match self {
-            Level::Default => Compatibility::Unspecified,
-            Level::None => Compatibility::None,
-            Level::Backward => Compatibility::Backward,
-            Level::BackwardTransitive => Compatibility::BackwardTransitive,
-            Level::Forward => Compatibility::Forward,
-            Level::ForwardTransitive => Compatibility::ForwardTransitive,
-            Level::Full => Compatibility::Full,
-            Level::FullTransitive => Compatibility::FullTransitive,
-        }
-    }
-}
-
-impl FromStr for Reference {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, rest) = text.split_once('=').ok_or("write it as NAME=SUBJECT or NAME=SUBJECT:VERSION")?;
-        let numbered = rest.rsplit_once(':').and_then(|(subject, version)| Some((subject, version.parse().ok()?)));
-        let (subject, version) = numbered.unwrap_or((rest, 0));
-        Ok(Reference(SchemaReference { name: name.to_owned(), subject: subject.to_owned(), version }))
-    }
-}
-
 fn kind(schema: &Schema) -> &'static str {
     match schema.r#type() {
         SchemaType::Unspecified | SchemaType::Avro => "avro",
         SchemaType::Json => "json",
         SchemaType::Protobuf => "protobuf",
-    }
-}
-
-fn word(level: Compatibility) -> &'static str {
-    match level {
-        Compatibility::Unspecified => "default",
-        Compatibility::None => "none",
-        Compatibility::Backward => "backward",
-        Compatibility::BackwardTransitive => "backward-transitive",
-        Compatibility::Forward => "forward",
-        Compatibility::ForwardTransitive => "forward-transitive",
-        Compatibility::Full => "full",
-        Compatibility::FullTransitive => "full-transitive",
     }
 }
 
@@ -500,24 +383,5 @@ impl<'a> Object<'a> {
             references: schema.references.iter().map(used).collect(),
             deleted: schema.deleted,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn references_name_a_subject_and_perhaps_a_version() {
-        let parsed = |text: &str| text.parse::<Reference>().map(|reference| reference.0);
-        let reference = |name: &str, subject: &str, version| {
-            Ok(SchemaReference { name: name.into(), subject: subject.into(), version })
-        };
-        assert_eq!(parsed("a.proto=a-value"), reference("a.proto", "a-value", 0));
-        assert_eq!(parsed("a=b:c:7"), reference("a", "b:c", 7));
-        assert_eq!(parsed("a=:.context:b"), reference("a", ":.context:b", 0));
-        assert!(parsed("a").unwrap_err().contains("NAME=SUBJECT"));
-        assert_eq!(Kind::by_ending(Path::new("a/b.proto")), Some(Kind::Protobuf));
-        assert_eq!(Kind::by_ending(Path::new("-")), None);
     }
 }
