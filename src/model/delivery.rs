@@ -58,8 +58,11 @@ pub enum Verdict {
         /// Until it comes again.
         delay: Option<Duration>,
     },
-    /// It goes back at once, and nothing is counted.
-    Release,
+    /// It goes back, and nothing is counted. It comes again after `delay`, or at once.
+    Release {
+        /// Until it comes again.
+        delay: Option<Duration>,
+    },
     /// It is to be given up now.
     Reject,
     /// It is still worked on, as long as this from now on; the subscription's ack deadline if nothing is said.

@@ -70,6 +70,7 @@ fn specification(object: &Object) -> Vec<(&'static str, String)> {
         ("start", object.start.clone()),
         ("push", object.push_config.as_ref().map_or("none".to_owned(), Push::in_words)),
         ("max outstanding", limit(object.max_outstanding_messages.map(|most| most.to_string()))),
+        ("max outstanding per key", limit(object.max_outstanding_per_key.map(|most| most.to_string()))),
         ("max rate", limit(object.max_messages_per_second.map(|most| most.to_string()))),
         ("max backlog", limit(object.max_backlog_messages.map(|most| most.to_string()))),
         ("backlog policy", object.backlog_policy.clone()),
@@ -123,6 +124,8 @@ pub struct Object<'a> {
     start: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_outstanding_messages: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_outstanding_per_key: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_messages_per_second: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -213,6 +216,7 @@ impl<'a> Object<'a> {
             push_config: subscription.push_config.as_ref().map(Push::new),
             start: start.map_or_else(|| "new".to_owned(), |start| Start(start).to_string()),
             max_outstanding_messages: subscription.max_outstanding_messages,
+            max_outstanding_per_key: subscription.max_outstanding_per_key,
             max_messages_per_second: subscription.max_messages_per_second,
             max_backlog_messages: subscription.max_backlog_messages,
             backlog_policy: word(subscription.backlog_policy().as_str_name(), "BACKLOG_POLICY_"),

@@ -50,6 +50,11 @@ pub struct Settings {
     #[arg(long, value_name = "N", group = "max_outstanding_messages")]
     max_outstanding: Option<Limit<u32>>,
 
+    /// With --order key: messages of one key that its consumer may have unsettled at the same time, in their order, 1 to
+    /// 100000 [broker's default: 1]
+    #[arg(long, value_name = "N")]
+    max_outstanding_per_key: Option<u32>,
+
     /// Messages delivered in a second, over all consumers, as in 0.5 or 100; `none` is no limit [broker's default: none]
     #[arg(long, value_name = "N", group = "max_messages_per_second")]
     max_rate: Option<Limit<f64>>,
@@ -76,7 +81,7 @@ pub struct Settings {
 enum Order {
     /// Consumers share the work; no order
     Shared,
-    /// One message at a time for each ordering key, in order
+    /// For each ordering key in order, one message at a time unless --max-outstanding-per-key says more
     Key,
     /// One consumer gets all, the next stands by
     Exclusive,
@@ -125,6 +130,8 @@ impl Settings {
         });
         set("max_outstanding_messages", self.max_outstanding.is_some());
         subscription.max_outstanding_messages = self.max_outstanding.and_then(|limit| limit.0);
+        set("max_outstanding_per_key", self.max_outstanding_per_key.is_some());
+        subscription.max_outstanding_per_key = self.max_outstanding_per_key;
         set("max_messages_per_second", self.max_rate.is_some());
         subscription.max_messages_per_second = self.max_rate.and_then(|limit| limit.0);
         set("max_backlog_messages", self.max_backlog.is_some());
@@ -221,11 +228,12 @@ mod tests {
     #[test]
     fn everything_has_a_flag() {
         let numbers = ["--multiplier", "1.5", "--max-attempts", "7", "--max-outstanding", "9", "--max-rate", "0.5"];
+        let per_key = ["--max-outstanding-per-key", "8"];
         let times =
             ["--ack-deadline", "1m", "--min-backoff", "0s", "--max-backoff", "1h", "--expire-after-idle", "30d"];
         let words = ["--filter", "topic == 'a'", "--order", "key", "--backlog-policy", "dead-letter"];
         let rest = ["--max-backlog", "100", "--dead-letter-topic", "lost", "--label", "a=b=c", "--label", "d="];
-        let (got, paths) = applied(&[&numbers[..], &times, &words, &rest].concat());
+        let (got, paths) = applied(&[&numbers[..], &per_key, &times, &words, &rest].concat());
         let duration = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
         let expected = Subscription {
             filter: "topic == 'a'".into(),
@@ -239,6 +247,7 @@ mod tests {
             }),
             dead_letter_policy: Some(DeadLetterPolicy { topic: "lost".into(), drop: false }),
             max_outstanding_messages: Some(9),
+            max_outstanding_per_key: Some(8),
             max_messages_per_second: Some(0.5),
             max_backlog_messages: Some(100),
             backlog_policy: BacklogPolicy::DeadLetter.into(),
@@ -259,6 +268,7 @@ mod tests {
                 "retry_policy.max_attempts",
                 "dead_letter_policy",
                 "max_outstanding_messages",
+                "max_outstanding_per_key",
                 "max_messages_per_second",
                 "max_backlog_messages",
                 "backlog_policy",

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     hub::Hub,
     inner::{Found, Inner},
-    ledger::Span,
+    ledger::{Offer, Span},
     letter,
 };
 use crate::{
@@ -74,7 +74,9 @@ impl Hub {
             if window.room() == 0 {
                 break;
             }
-            if inner.is_full(now) || matches!(self.look(inner), Look::Nothing) {
+            inner.recall(consumer);
+            let has_own = inner.consumers.get(&consumer).is_some_and(|consumer| !consumer.own.is_empty());
+            if inner.is_full(now) || !has_own && matches!(self.look(inner), Look::Nothing) {
                 inner.line.push_back(consumer);
                 self.stir_at_next(inner, now);
                 break;
@@ -94,7 +96,7 @@ impl Hub {
             if auto {
                 self.changed(inner);
             }
-            if !inner.found.is_empty() {
+            if !inner.found.is_empty() || inner.aside > 0 {
                 inner.wake_next();
             }
             let metrics = &self.place.metrics;
@@ -107,18 +109,30 @@ impl Hub {
     /// Leases the next of what was found, if it fits into the window.
     fn lease_next(self: &Arc<Self>, inner: &mut Inner, consumer: u32, auto: bool, now: Instant) -> Leased {
         let by_key = inner.specification.order == DeliveryOrder::Key;
-        let Some(found) = inner.found.front() else { return Leased::Later };
-        let bytes = found.record.len() as u32;
-        let window = inner.consumers.get_mut(&consumer).map(|consumer| &mut consumer.window);
-        if !window.is_some_and(|window| window.take(bytes)) {
+        let Inner { consumers, found, .. } = &mut *inner;
+        let Some(asks) = consumers.get_mut(&consumer) else { return Leased::NoRoom };
+        let is_own = !asks.own.is_empty();
+        let queue = if is_own { &mut asks.own } else { found };
+        let Some(next) = queue.front() else { return Leased::Later };
+        let bytes = next.record.len() as u32;
+        if !asks.window.take(bytes) {
             return Leased::NoRoom;
         }
-        let found = inner.found.pop_front().expect("it was just looked at");
+        let found = queue.pop_front().expect("it was just looked at");
+        inner.aside -= usize::from(is_own);
         let key = if by_key { ordering_key(&found.record) } else { &[] };
-        let Some(lease) = inner.ledger.lease(found.sequence, key, bytes, consumer, now) else {
+        let lease = match inner.ledger.lease(found.sequence, key, bytes, consumer, now) {
+            Offer::Leased(lease) => lease,
+            Offer::For(holder) => {
+                inner.give_back(consumer, bytes);
+                inner.set_aside(holder, found);
+                return Leased::Later;
+            }
             // It stays open, and comes when its time has come.
-            inner.give_back(consumer, bytes);
-            return Leased::Later;
+            Offer::Later => {
+                inner.give_back(consumer, bytes);
+                return Leased::Later;
+            }
         };
         inner.rate.take(1);
         if auto {

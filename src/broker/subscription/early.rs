@@ -18,6 +18,7 @@ impl Inner {
         self.early.push(consumer);
         // What is new and was found already would come before what backs off.
         self.forget_found();
+        self.gather();
         self.ledger.set_early(true);
         self.wake_all();
     }
@@ -30,6 +31,7 @@ impl Inner {
             self.ledger.set_early(false);
             self.wake_all();
         }
+        self.gather();
     }
 
     /// Whether anybody who makes way has something. Who has pulled and is gone is not waited for: nobody knows whether he

@@ -211,7 +211,10 @@ impl Hub {
                 (Standing::Leased, sentence, Some(name), at(deadline))
             }
             Open::BackingOff { until } => {
-                let sentence = format!("attempt {attempts} failed: it comes again when its back-off is over");
+                let sentence = match attempts {
+                    0 => "a consumer gave it back, to come again then".to_owned(),
+                    _ => format!("attempt {attempts} failed: it comes again when its back-off is over"),
+                };
                 (Standing::BackingOff, sentence, last(failure), at(until))
             }
             Open::Dying => {

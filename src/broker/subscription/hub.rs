@@ -306,6 +306,7 @@ fn rules(specification: &Subscription) -> Rules {
         ack_deadline: specification.ack_deadline,
         retry: specification.retry,
         max_outstanding: specification.max_outstanding,
+        per_key: specification.max_outstanding_per_key,
     }
 }
 

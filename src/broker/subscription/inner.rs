@@ -14,7 +14,7 @@ use super::{
     super::{call::responders, filters, router::Registration},
     backlog::Backlog,
     hub::{Pause, resumes},
-    ledger::Ledger,
+    ledger::{Ended, Ledger},
     onlookers::Onlookers,
     rate::Rate,
     window::Window,
@@ -27,6 +27,8 @@ pub(super) struct Inner {
     pub patterns: Arc<PatternSet>,
     pub ledger: Ledger,
     pub found: VecDeque<Found>,
+    /// How much of what was found is set aside for consumers.
+    pub aside: usize,
     /// Everything before it was read, when all that was found is handed out.
     pub behind: Sequence,
     /// Of what retention has removed, everything before it is counted.
@@ -100,7 +102,13 @@ pub(super) struct Consumer {
     pub is_detached: bool,
     /// It answers calls.
     pub is_responder: bool,
+    /// What was found, and only this one may have; and what of that is looked for again when it has taken the rest.
+    pub own: VecDeque<Found>,
+    pub parked: Vec<Sequence>,
 }
+
+/// Messages that are kept in memory for one consumer alone.
+const OWN: usize = 2_048;
 
 impl Inner {
     /// As it is served from now on: nobody works on it yet.
@@ -120,6 +128,7 @@ impl Inner {
             specification,
             ledger,
             found: VecDeque::new(),
+            aside: 0,
             is_reading: false,
             generation: 0,
             consumers: BTreeMap::new(),
@@ -145,8 +154,11 @@ impl Inner {
         }
     }
 
-    /// Whoever is first in line looks what there is.
+    /// Whoever is first in line looks what there is; or all, as long as some have something of their own.
     pub fn wake_next(&mut self) {
+        if self.aside > 0 {
+            return self.wake_all();
+        }
         while let Some(next) = self.line.pop_front() {
             if let Some(waker) = self.consumers.get_mut(&next).and_then(|consumer| consumer.waker.take()) {
                 return waker.wake();
@@ -192,7 +204,59 @@ impl Inner {
         for found in self.found.drain(..).filter(|found| found.again) {
             self.ledger.lost(found.sequence);
         }
+        for consumer in self.consumers.values_mut() {
+            self.aside -= consumer.put_back(&mut self.ledger);
+        }
         self.behind = self.ledger.read();
+    }
+
+    /// Of what was found this is for one consumer alone.
+    pub fn set_aside(&mut self, consumer: u32, found: Found) {
+        match self.consumers.get_mut(&consumer) {
+            Some(consumer) if consumer.own.len() < OWN => {
+                consumer.own.push_back(found);
+                self.aside += 1;
+                consumer.waker.take().into_iter().for_each(Waker::wake);
+            }
+            Some(consumer) => {
+                self.ledger.park(found.sequence);
+                consumer.parked.push(found.sequence);
+            }
+            // He has just gone.
+            None => self.ledger.put_back(found.sequence),
+        }
+    }
+
+    /// A consumer has taken what was set aside for him: what did not fit is looked for again.
+    pub fn recall(&mut self, consumer: u32) {
+        if let Some(consumer) = self.consumers.get_mut(&consumer).filter(|consumer| consumer.own.is_empty()) {
+            consumer.parked.drain(..).for_each(|sequence| self.ledger.recall(sequence));
+        }
+    }
+
+    /// A consumer takes nothing more: what was set aside for him goes to others.
+    pub fn part(&mut self, consumer: u32) {
+        if let Some(consumer) = self.consumers.get_mut(&consumer) {
+            self.aside -= consumer.put_back(&mut self.ledger);
+        }
+        self.end_revoked();
+        self.gather();
+    }
+
+    /// Consumers came or went, or others are served now: who has which key is found anew.
+    pub fn gather(&mut self) {
+        let serves = |(number, consumer): (&u32, &Consumer)| {
+            let is_served = self.early.is_empty() || self.early.contains(number);
+            (is_served && !consumer.is_detached).then_some(*number)
+        };
+        self.ledger.gather(self.consumers.iter().filter_map(serves).collect());
+    }
+
+    /// Leases ended, as what came before them came back: their consumers have room again.
+    pub fn end_revoked(&mut self) {
+        for Ended { consumer, bytes } in self.ledger.revoked() {
+            self.ended(consumer, bytes);
+        }
     }
 
     /// A lease ended: its consumer has room again.
@@ -217,6 +281,20 @@ impl Inner {
 }
 
 impl Consumer {
+    /// One who has nothing yet.
+    pub fn new(name: Arc<str>, window: Window, is_responder: bool) -> Self {
+        let (own, parked) = Default::default();
+        Consumer { name, window, waker: None, gap: None, is_detached: false, is_responder, own, parked }
+    }
+
+    /// What was set aside for him goes to others. Answers how much that was.
+    pub fn put_back(&mut self, ledger: &mut Ledger) -> usize {
+        let count = self.own.len();
+        self.own.drain(..).rev().for_each(|found| ledger.put_back(found.sequence));
+        self.parked.drain(..).for_each(|sequence| ledger.recall(sequence));
+        count
+    }
+
     /// Something will never come. What it was not told of yet becomes one with that.
     pub fn miss(&mut self, gap: Gap) {
         self.gap = Some(match self.gap {

@@ -164,6 +164,7 @@ impl Session {
         if let Some(consumer) = inner.consumers.get_mut(&self.consumer) {
             consumer.is_detached = true;
         }
+        inner.part(self.consumer);
         if inner.answers.is_some() {
             self.hub.answer(&mut inner);
         }
@@ -291,8 +292,9 @@ impl Hub {
     /// A consumer comes.
     pub(super) fn join(self: &Arc<Self>, inner: &mut Inner, name: Arc<str>, window: Window, is_responder: bool) -> u32 {
         inner.last_consumer += 1;
-        let consumer = Consumer { name, window, waker: None, gap: None, is_detached: false, is_responder };
+        let consumer = Consumer::new(name, window, is_responder);
         inner.consumers.insert(inner.last_consumer, consumer);
+        inner.gather();
         inner.used = Instant::now();
         if inner.edge.is_none() {
             self.register(inner);
@@ -306,11 +308,13 @@ impl Hub {
     /// A consumer goes: what it has goes to others.
     pub(super) fn leave(self: &Arc<Self>, consumer: u32, counts: bool) {
         let mut inner = self.lock();
+        inner.part(consumer);
         let Some(gone) = inner.consumers.remove(&consumer) else { return };
         let reason = "the connection broke before the consumer said anything".to_owned();
         let failure = counts.then_some(Failure { reason, consumer: gone.name });
         let now = Instant::now();
         let gave_back = self.with_moment(now, |moment| inner.ledger.give_back(consumer, failure.as_ref(), moment));
+        inner.end_revoked();
         self.left(&mut inner, consumer, now);
         if gave_back > 0 {
             self.changed(&mut inner);
@@ -320,7 +324,9 @@ impl Hub {
 
     /// A consumer is no longer there; what it has it keeps.
     pub(super) fn left(self: &Arc<Self>, inner: &mut Inner, consumer: u32, now: Instant) {
+        inner.part(consumer);
         inner.consumers.remove(&consumer);
+        inner.gather();
         inner.line.retain(|waiting| *waiting != consumer);
         inner.used = now;
         if inner.answers.is_some() {

@@ -44,6 +44,7 @@ impl Hub {
                 told(word.ack_id, result);
             }
         });
+        inner.end_revoked();
         if has_changed {
             inner.used = now;
             self.changed(&mut inner);

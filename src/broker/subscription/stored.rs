@@ -56,6 +56,8 @@ struct Stored {
     paused_reason: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     push: Option<StoredPush>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_outstanding_per_key: Option<u32>,
 }
 
 /// A webhook, with its secrets: whoever reads the state can sign.
@@ -150,6 +152,7 @@ impl Stored {
             labels: labels.clone(),
             paused_reason: kept.reason.clone(),
             push: specification.push.as_ref().map(StoredPush::from),
+            max_outstanding_per_key: Some(specification.max_outstanding_per_key).filter(|most| *most > 1),
         }
     }
 
@@ -172,6 +175,7 @@ impl Stored {
             dead_letters: DeadLetters { topic: self.dead_letter_topic, drop: self.drop_dead_letters },
             start: self.start.take()?,
             max_outstanding: self.max_outstanding,
+            max_outstanding_per_key: self.max_outstanding_per_key.unwrap_or(1),
             max_rate: self.max_rate.as_deref().map(fraction).transpose()?,
             max_backlog: self.max_backlog,
             backlog_policy: value(&BACKLOG_POLICIES, &self.backlog_policy)?,

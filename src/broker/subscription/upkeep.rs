@@ -65,6 +65,7 @@ impl Hub {
         for ended in ended {
             inner.ended(ended.consumer, ended.bytes);
         }
+        inner.end_revoked();
         if any_ended {
             inner.changes += 1;
             inner.onlookers.tell();

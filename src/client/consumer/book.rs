@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque, hash_map::Entry},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     mem,
     time::Duration,
 };
@@ -38,6 +39,11 @@ pub(super) struct Book<W> {
     due: BTreeSet<(Instant, u64)>,
     /// How long the leases of what the application has are extended.
     keep: Duration,
+    /// What comes back takes with it what lies behind it in its key.
+    in_order: bool,
+    /// Of which keys something is on its way back, by their hashes: which message. What lies behind it and arrives before the
+    /// broker has confirmed that was sent before it heard of it.
+    back: HashMap<u64, u64>,
     /// What the broker has not confirmed, by ack_id.
     said: HashMap<String, Said<W>>,
     outbox: Outbox,
@@ -53,6 +59,8 @@ pub(super) struct Handed {
 #[derive(Debug)]
 struct Held {
     ack_id: String,
+    /// The hash of its key, if there is one and it matters.
+    key: Option<u64>,
     /// It is of a stream that is gone: whether the lease is, is not known.
     is_stale: bool,
     place: Place,
@@ -72,6 +80,8 @@ enum Place {
 #[derive(Debug)]
 struct Said<W> {
     sequence: u64,
+    /// The hash of its key, if it goes back and that matters.
+    key: Option<u64>,
     word: Word,
     waiters: Vec<W>,
     /// It went out on a stream that broke before the answer came.
@@ -82,13 +92,15 @@ struct Said<W> {
 
 impl<W> Book<W> {
     /// An empty one, which extends the leases of what the application has for so long.
-    pub(super) fn new(keep: Duration) -> Self {
+    pub(super) fn new(keep: Duration, in_order: bool) -> Self {
         Book {
             held: HashMap::new(),
             waiting: VecDeque::new(),
             out: 0,
             due: BTreeSet::new(),
             keep,
+            in_order,
+            back: HashMap::new(),
             said: HashMap::new(),
             outbox: Outbox::default(),
         }
@@ -109,7 +121,11 @@ impl<W> Book<W> {
             }
             return;
         }
-        self.held.insert(sequence, Held { ack_id, is_stale: false, place: Place::Waiting, due: None });
+        let key = self.key(&message);
+        if key.and_then(|key| self.back.get(&key)).is_some_and(|back| *back < sequence) {
+            return self.say_of(key, ack_id, sequence, Word::bare(Verdict::Release), None);
+        }
+        self.held.insert(sequence, Held { ack_id, key, is_stale: false, place: Place::Waiting, due: None });
         self.renew(sequence, Some(due));
         self.waiting.push_back(Handed { message, attempt });
     }
@@ -131,14 +147,44 @@ impl<W> Book<W> {
     /// The application says what became of a message that it has.
     pub(super) fn settle(&mut self, sequence: u64, word: Word, waiter: Option<W>) {
         let Some(held) = self.held.get_mut(&sequence) else { return };
-        let ack_id = held.ack_id.clone();
+        let (ack_id, key) = (held.ack_id.clone(), held.key);
         self.out -= usize::from(matches!(held.place, Place::Out(_)));
         held.place = Place::Settled;
         self.renew(sequence, None);
         if !word.is_last() {
             self.held.remove(&sequence);
         }
-        self.say(ack_id, sequence, word, waiter);
+        let goes_back = key.filter(|_| !word.is_last());
+        self.say_of(goes_back, ack_id, sequence, word, waiter);
+        if let Some(key) = goes_back {
+            self.take_along(key, sequence);
+        }
+    }
+
+    /// What waits here behind a message that goes back, in its key, goes back with it.
+    fn take_along(&mut self, key: u64, sequence: u64) {
+        let held = &self.held;
+        let follows = |behind: u64| behind > sequence && held.get(&behind).is_some_and(|held| held.key == Some(key));
+        let (behind, rest): (VecDeque<_>, _) =
+            mem::take(&mut self.waiting).into_iter().partition(|handed| follows(handed.message.sequence));
+        self.waiting = rest;
+        behind.into_iter().for_each(|handed| self.send_back(handed.message.sequence));
+    }
+
+    /// What the application does not have goes back.
+    fn send_back(&mut self, sequence: u64) {
+        self.renew(sequence, None);
+        if let Some(Held { ack_id, key, .. }) = self.held.remove(&sequence) {
+            self.say_of(key, ack_id, sequence, Word::bare(Verdict::Release), None);
+        }
+    }
+
+    fn key(&self, message: &Message) -> Option<u64> {
+        (self.in_order && !message.ordering_key.is_empty()).then(|| {
+            let mut hasher = DefaultHasher::new();
+            message.ordering_key.hash(&mut hasher);
+            hasher.finish()
+        })
     }
 
     /// The application works on a message for so long from now, or for `deadline`.
@@ -175,7 +221,7 @@ impl<W> Book<W> {
         while self.waiting.len() > but
             && let Some(handed) = self.waiting.pop_back()
         {
-            self.settle(handed.message.sequence, Word::bare(Verdict::Release), None);
+            self.send_back(handed.message.sequence);
         }
     }
 
@@ -186,6 +232,10 @@ impl<W> Book<W> {
             // What was said again is answered by its new name.
             let Some(said) = self.said.remove(&ack_id) else { continue };
             let is_taken = code == i32::from(Code::Ok);
+            if let Some(key) = said.key.filter(|key| said.next.is_none() && self.back.get(key) == Some(&said.sequence))
+            {
+                self.back.remove(&key);
+            }
             let answer = if is_taken { Ok(()) } else { Err(Box::new(refusal(code, &reason, said.in_doubt))) };
             answers.extend(said.waiters.into_iter().map(|waiter| (waiter, answer.clone())));
             match self.held.get(&said.sequence) {
@@ -199,7 +249,8 @@ impl<W> Book<W> {
             if let Some(next) = said.next {
                 let (word, waiters) = *next;
                 self.outbox.settle(ack_id.clone(), word.clone());
-                self.said.insert(ack_id, Said { word, waiters, in_doubt: false, next: None, sequence: said.sequence });
+                let (sequence, key) = (said.sequence, said.key);
+                self.said.insert(ack_id, Said { word, waiters, in_doubt: false, next: None, sequence, key });
             }
         }
     }
@@ -232,7 +283,7 @@ impl<W> Book<W> {
             answers.extend(waiters.map(|waiter| (waiter, answer.clone())));
         }
         let keep = self.keep;
-        *self = Book { out: self.out, held: mem::take(&mut self.held), ..Book::new(keep) };
+        *self = Book { out: self.out, held: mem::take(&mut self.held), ..Book::new(keep, self.in_order) };
     }
 
     /// So much may be outstanding from now on.
@@ -285,14 +336,24 @@ impl<W> Book<W> {
 
     /// Says something of a delivery, now or when the answer to what was said before has come.
     fn say(&mut self, ack_id: String, sequence: u64, word: Word, waiter: Option<W>) {
+        self.say_of(None, ack_id, sequence, word, waiter);
+    }
+
+    /// The same of one that goes back, if the order of its key matters.
+    fn say_of(&mut self, key: Option<u64>, ack_id: String, sequence: u64, word: Word, waiter: Option<W>) {
+        if let Some(key) = key {
+            let first = self.back.entry(key).or_insert(sequence);
+            *first = sequence.min(*first);
+        }
         match self.said.entry(ack_id) {
             Entry::Vacant(vacant) => {
                 self.outbox.settle(vacant.key().clone(), word.clone());
                 let waiters = waiter.into_iter().collect();
-                vacant.insert(Said { sequence, word, waiters, in_doubt: false, next: None });
+                vacant.insert(Said { sequence, key, word, waiters, in_doubt: false, next: None });
             }
             Entry::Occupied(mut occupied) => {
                 // Who waits for an extension that something else overtakes hears what became of that.
+                occupied.get_mut().key = key;
                 let next = occupied.get_mut().next.get_or_insert_with(|| Box::new((word.clone(), Vec::new())));
                 next.0 = word;
                 next.1.extend(waiter);

@@ -78,6 +78,11 @@ impl Delivery {
         self.lease.settle(Word::bare(Verdict::Release))
     }
 
+    /// The same, but nobody gets it before so much time has passed, at most 12 hours.
+    pub fn release_after(self, delay: Duration) -> Settling {
+        self.lease.settle(Word::new(Verdict::Release, Some(delay), String::new()))
+    }
+
     /// The work goes on: nobody else gets the message for so long from now, at most 12 hours, or for the subscription's ack
     /// deadline if nothing is said. [`Consume::keep_leases`](super::Consume::keep_leases) does that by itself.
     pub fn extend(&self, by: impl Into<Option<Duration>>) -> Settling {

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 
 pub use self::delivery::{Delivery, Settling};
 use self::{
-    book::Handed,
+    book::{Book, Handed},
     driver::Driver,
     shared::{Next, Shared},
 };
@@ -46,6 +46,7 @@ pub struct Consume {
     attach: Attach,
     window: Window,
     keep: Duration,
+    in_order: bool,
 }
 
 /// What may be outstanding.
@@ -78,7 +79,7 @@ impl Consume {
             namespace: client.namespace().to_owned(),
             ..Attach::default()
         };
-        Consume { client, attach, window: WINDOW, keep: Duration::ZERO }
+        Consume { client, attach, window: WINDOW, keep: Duration::ZERO, in_order: false }
     }
 
     /// By which name this consumer stands in stats and with dead letters; chance makes one if nobody says otherwise. 1 to
@@ -110,6 +111,14 @@ impl Consume {
         self
     }
 
+    /// For a subscription that is ordered by key and lets more than one message of a key be outstanding. When one comes back,
+    /// by [`Delivery::nack`] or [`Delivery::release`], then nothing behind it in its key is handed out before it is. What the
+    /// application has of that already is to be given back too, or is done before it.
+    pub fn in_order(mut self) -> Self {
+        self.in_order = true;
+        self
+    }
+
     /// How often the broker is heard at least: 15 seconds if nobody says otherwise, 1 to 300. Two and a half times as
     /// long without a word, and the connection counts as broken.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
@@ -120,7 +129,7 @@ impl Consume {
 
     /// Begins. Must be called within a Tokio runtime. Connects by itself.
     pub fn start(self) -> Consumer {
-        let shared = Arc::new(Shared::new(self.window, self.keep));
+        let shared = Arc::new(Shared::new(self.window, Book::new(self.keep, self.in_order)));
         tokio::spawn(Driver::new(shared.clone(), self).run());
         Consumer(shared)
     }

@@ -56,14 +56,14 @@ mod tests {
     use tokio::time::Instant;
 
     use super::{
-        super::{Window, outbox::Word},
+        super::{Window, book::Book, outbox::Word},
         *,
     };
     use crate::pb::v1::{Delivery, Message, Verdict};
 
     #[test]
     fn what_has_gathered_goes_out_together_and_nothing_is_waited_for() {
-        let shared = Arc::new(Shared::new(Window { messages: 100, bytes: 1 << 20 }, Duration::ZERO));
+        let shared = Arc::new(Shared::new(Window { messages: 100, bytes: 1 << 20 }, Book::new(Duration::ZERO, false)));
         let stream = shared.state().next_stream();
         let mut requests = Requests::new(shared.clone(), stream, Attach::default());
         let mut next = || {

@@ -75,9 +75,9 @@ pub(super) enum Next {
 }
 
 impl Shared {
-    pub(super) fn new(window: Window, keep: Duration) -> Self {
+    pub(super) fn new(window: Window, book: Book<Waiter>) -> Self {
         let state = State {
-            book: Book::new(keep),
+            book,
             window,
             ack_deadline: limits::ACK_DEADLINE_DEFAULT,
             begun: false,

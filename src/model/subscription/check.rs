@@ -34,10 +34,14 @@ impl Subscription {
         ensure((least..=most).contains(&self.ack_deadline), "ack_deadline", || {
             format!("ack_deadline is {:?}: it takes 1 s to 12 h", self.ack_deadline)
         })?;
-        ensure((1..=limits::WINDOW_MESSAGES).contains(&self.max_outstanding), "max_outstanding_messages", || {
-            let (given, most) = (self.max_outstanding, limits::WINDOW_MESSAGES);
-            format!("max_outstanding_messages is {given}: it takes 1 to {most}")
-        })?;
+        let outstanding = [
+            ("max_outstanding_messages", self.max_outstanding),
+            ("max_outstanding_per_key", self.max_outstanding_per_key),
+        ];
+        for (field, given) in outstanding {
+            let most = limits::WINDOW_MESSAGES;
+            ensure((1..=most).contains(&given), field, || format!("{field} is {given}: it takes 1 to {most}"))?;
+        }
         ensure(self.max_rate.is_none_or(|rate| rate.is_finite() && rate > 0.0), "max_messages_per_second", || {
             "max_messages_per_second must be above 0: leave it out for no limit, and pause to deliver nothing"
                 .to_owned()
@@ -175,6 +179,8 @@ mod tests {
             ("ack_deadline", Subscription { ack_deadline: hours_12 + nano, ..good() }),
             ("max_outstanding_messages", Subscription { max_outstanding: 0, ..good() }),
             ("max_outstanding_messages", Subscription { max_outstanding: 100_001, ..good() }),
+            ("max_outstanding_per_key", Subscription { max_outstanding_per_key: 0, ..good() }),
+            ("max_outstanding_per_key", Subscription { max_outstanding_per_key: 100_001, ..good() }),
             ("max_messages_per_second", Subscription { max_rate: Some(0.0), ..good() }),
             ("max_messages_per_second", Subscription { max_rate: Some(f64::NAN), ..good() }),
             ("max_messages_per_second", Subscription { max_rate: Some(f64::INFINITY), ..good() }),

@@ -48,7 +48,7 @@ impl Subscription {
     }
 
     /// All that is one value, in words.
-    fn values(&self) -> [(&'static str, String); 15] {
+    fn values(&self) -> [(&'static str, String); 16] {
         [
             ("filter", format!("{:?}", self.filter)),
             ("delivery_order", shouted(self.order)),
@@ -61,6 +61,7 @@ impl Subscription {
             ("dead_letter_policy.drop", self.dead_letters.drop.to_string()),
             ("start", start(self.start)),
             ("max_outstanding_messages", self.max_outstanding.to_string()),
+            ("max_outstanding_per_key", self.max_outstanding_per_key.to_string()),
             ("max_messages_per_second", self.max_rate.map_or("unlimited".into(), |most| most.to_string())),
             ("max_backlog_messages", self.max_backlog.map_or("unlimited".into(), |most| most.to_string())),
             ("backlog_policy", shouted(self.backlog_policy)),
@@ -161,6 +162,7 @@ mod tests {
             dead_letters: DeadLetters { topic: Some("lost".into()), drop: true },
             start: Position::Earliest,
             max_outstanding: 7,
+            max_outstanding_per_key: 8,
             max_rate: Some(0.5),
             max_backlog: Some(8),
             backlog_policy: BacklogPolicy::DeadLetter,
@@ -182,6 +184,7 @@ mod tests {
             "dead_letter_policy.drop is false, not true",
             "start is NEW, not EARLIEST",
             "max_outstanding_messages is 100000, not 7",
+            "max_outstanding_per_key is 1, not 8",
             "max_messages_per_second is unlimited, not 0.5",
             "max_backlog_messages is unlimited, not 8",
             "backlog_policy is DROP_OLDEST, not DEAD_LETTER",

@@ -41,6 +41,8 @@ pub struct Subscription {
     pub start: Position,
     /// Messages that all consumers together may have outstanding: 1 to 100,000.
     pub max_outstanding: u32,
+    /// Where they are ordered by key: messages of one key that its consumer may have outstanding: 1 to 100,000.
+    pub max_outstanding_per_key: u32,
     /// Messages delivered in a second; none is no limit.
     pub max_rate: Option<f64>,
     /// Messages that may wait; none is no limit.
@@ -59,7 +61,8 @@ pub enum DeliveryOrder {
     /// Consumers share the work; there is no order.
     #[default]
     Shared,
-    /// One message at a time for each ordering key, in order. Those without a key have no order.
+    /// Those of each ordering key in order, and one at a time unless more may be outstanding. Those without a key have no
+    /// order.
     Key,
     /// One consumer is active, the next stands by.
     Exclusive,
@@ -152,6 +155,7 @@ impl Subscription {
             push: None,
             start: Position::New,
             max_outstanding: limits::WINDOW_MESSAGES,
+            max_outstanding_per_key: 1,
             max_rate: None,
             max_backlog: None,
             backlog_policy: BacklogPolicy::default(),

@@ -47,7 +47,7 @@ fn verdict(settlement: &pb::Settlement) -> Result<Verdict> {
     Ok(match pb::Verdict::try_from(settlement.verdict) {
         Ok(pb::Verdict::Ack) => Verdict::Ack,
         Ok(pb::Verdict::Nack) => Verdict::Nack { delay },
-        Ok(pb::Verdict::Release) => Verdict::Release,
+        Ok(pb::Verdict::Release) => Verdict::Release { delay },
         Ok(pb::Verdict::Reject) => Verdict::Reject,
         Ok(pb::Verdict::Extend) => Verdict::Extend { by: delay.filter(|delay| !delay.is_zero()) },
         Ok(pb::Verdict::Unspecified) => {

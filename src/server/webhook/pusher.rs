@@ -102,7 +102,7 @@ impl Pusher {
         let attempt =
             PushAttempt { sequence: ack_id.sequence, attempt: delivery.attempt, time, ..PushAttempt::default() };
         // It does not push any more, and whoever consumes may have it.
-        let Some(plan) = plan else { return Finished { ack_id, verdict: Verdict::Release, attempt } };
+        let Some(plan) = plan else { return Finished { ack_id, verdict: Verdict::Release { delay: None }, attempt } };
         let source = Source { record: &delivery.record, attempt: delivery.attempt, time };
         let Some(outgoing) = plan.request(&source) else {
             let error = "the broker could not read the message".to_owned();
@@ -125,7 +125,7 @@ impl Pusher {
         let gone = "the target answered 410 Gone";
         let why = format!("{gone}, so it wants no more: `tilde subscription resume {}` sends again", subscription.name);
         match self.broker.pause_pushing(&self.pushing, why).await {
-            Ok(()) => (Verdict::Release, format!("{gone}: the subscription is paused")),
+            Ok(()) => (Verdict::Release { delay: None }, format!("{gone}: the subscription is paused")),
             Err(error) => {
                 tracing::warn!(subscription = %subscription.name, %error, "it is not paused, as its target wants");
                 (Verdict::Nack { delay: None }, gone.to_owned())

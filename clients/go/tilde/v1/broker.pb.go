@@ -131,7 +131,7 @@ const (
 	Verdict_VERDICT_UNSPECIFIED Verdict = 0
 	Verdict_VERDICT_ACK         Verdict = 1 // done
 	Verdict_VERDICT_NACK        Verdict = 2 // counts an attempt; the retry policy says when, unless `delay` does
-	Verdict_VERDICT_RELEASE     Verdict = 3 // back to the queue at once; counts nothing
+	Verdict_VERDICT_RELEASE     Verdict = 3 // back to the queue, at once unless `delay` says when; counts nothing
 	Verdict_VERDICT_REJECT      Verdict = 4 // to the dead letters now
 	Verdict_VERDICT_EXTEND      Verdict = 5 // still working on it: the deadline is `delay` from now, or ack_deadline if there is none
 )
@@ -1653,7 +1653,7 @@ type Settlement struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	AckIds        []string               `protobuf:"bytes,1,rep,name=ack_ids,json=ackIds,proto3" json:"ack_ids,omitempty"`            // as received; at most 10,000 in one request
 	Verdict       Verdict                `protobuf:"varint,2,opt,name=verdict,proto3,enum=tilde.v1.Verdict" json:"verdict,omitempty"` // must be given
-	Delay         *durationpb.Duration   `protobuf:"bytes,3,opt,name=delay,proto3" json:"delay,omitempty"`                            // NACK: until redelivery; EXTEND: from now; at most 12 h
+	Delay         *durationpb.Duration   `protobuf:"bytes,3,opt,name=delay,proto3" json:"delay,omitempty"`                            // NACK, RELEASE: until redelivery; EXTEND: from now; at most 12 h
 	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`                          // for NACK and REJECT; at most 255 bytes; kept with the message, shown with the dead letter
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -29,7 +29,7 @@ type DeliveryOrder int32
 const (
 	DeliveryOrder_DELIVERY_ORDER_UNSPECIFIED DeliveryOrder = 0 // SHARED
 	DeliveryOrder_DELIVERY_ORDER_SHARED      DeliveryOrder = 1 // consumers share the work; no order
-	DeliveryOrder_DELIVERY_ORDER_KEY         DeliveryOrder = 2 // one at a time for each ordering_key, in order; messages without a key have no order
+	DeliveryOrder_DELIVERY_ORDER_KEY         DeliveryOrder = 2 // for each ordering_key in order, and one at a time unless max_outstanding_per_key says more; messages without a key have no order
 	DeliveryOrder_DELIVERY_ORDER_EXCLUSIVE   DeliveryOrder = 3 // one active consumer, the next stands by
 )
 
@@ -326,6 +326,10 @@ type Subscription struct {
 	ExpireAfterIdle *durationpb.Duration `protobuf:"bytes,15,opt,name=expire_after_idle,json=expireAfterIdle,proto3" json:"expire_after_idle,omitempty"`
 	Labels          map[string]string    `protobuf:"bytes,16,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // yours; at most 64, a key has 1 to 255 bytes, a value at most 255
 	Etag            string               `protobuf:"bytes,17,opt,name=etag,proto3" json:"etag,omitempty"`                                                                               // changes with every change, also when it is paused or resumed
+	// With KEY: messages of one ordering_key that may be leased at the same time, all by one consumer, who gets them in their
+	// order; 1 to 100,000, default 1. If one comes back, those behind it are leased no longer, and follow it again; who has
+	// done them may still say so. With more than 1, each key has a consumer of its own, as long as that one stays.
+	MaxOutstandingPerKey *uint32 `protobuf:"varint,22,opt,name=max_outstanding_per_key,json=maxOutstandingPerKey,proto3,oneof" json:"max_outstanding_per_key,omitempty"`
 	// Output only.
 	State         Subscription_State     `protobuf:"varint,18,opt,name=state,proto3,enum=tilde.v1.Subscription_State" json:"state,omitempty"`
 	PausedUntil   *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=paused_until,json=pausedUntil,proto3" json:"paused_until,omitempty"` // absent if it is not paused, or paused until it is resumed
@@ -482,6 +486,13 @@ func (x *Subscription) GetEtag() string {
 		return x.Etag
 	}
 	return ""
+}
+
+func (x *Subscription) GetMaxOutstandingPerKey() uint32 {
+	if x != nil && x.MaxOutstandingPerKey != nil {
+		return *x.MaxOutstandingPerKey
+	}
+	return 0
 }
 
 func (x *Subscription) GetState() Subscription_State {
@@ -2344,7 +2355,7 @@ var File_tilde_v1_subscriptions_proto protoreflect.FileDescriptor
 
 const file_tilde_v1_subscriptions_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctilde/v1/subscriptions.proto\x12\btilde.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16tilde/v1/message.proto\"\x8e\n" +
+	"\x1ctilde/v1/subscriptions.proto\x12\btilde.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16tilde/v1/message.proto\"\xe6\n" +
 	"\n" +
 	"\fSubscription\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
@@ -2365,7 +2376,8 @@ const file_tilde_v1_subscriptions_proto_rawDesc = "" +
 	"\x0ebacklog_policy\x18\x0e \x01(\x0e2\x17.tilde.v1.BacklogPolicyR\rbacklogPolicy\x12E\n" +
 	"\x11expire_after_idle\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\x0fexpireAfterIdle\x12:\n" +
 	"\x06labels\x18\x10 \x03(\v2\".tilde.v1.Subscription.LabelsEntryR\x06labels\x12\x12\n" +
-	"\x04etag\x18\x11 \x01(\tR\x04etag\x122\n" +
+	"\x04etag\x18\x11 \x01(\tR\x04etag\x12:\n" +
+	"\x17max_outstanding_per_key\x18\x16 \x01(\rH\x03R\x14maxOutstandingPerKey\x88\x01\x01\x122\n" +
 	"\x05state\x18\x12 \x01(\x0e2\x1c.tilde.v1.Subscription.StateR\x05state\x12=\n" +
 	"\fpaused_until\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\vpausedUntil\x121\n" +
 	"\x05stats\x18\x14 \x01(\v2\x1b.tilde.v1.SubscriptionStatsR\x05stats\x12!\n" +
@@ -2380,7 +2392,8 @@ const file_tilde_v1_subscriptions_proto_rawDesc = "" +
 	"\rSTATE_TRIPPED\x10\x03B\x1b\n" +
 	"\x19_max_outstanding_messagesB\x1a\n" +
 	"\x18_max_messages_per_secondB\x17\n" +
-	"\x15_max_backlog_messages\"\xc8\x01\n" +
+	"\x15_max_backlog_messagesB\x1a\n" +
+	"\x18_max_outstanding_per_key\"\xc8\x01\n" +
 	"\vRetryPolicy\x12:\n" +
 	"\vmin_backoff\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"minBackoff\x12:\n" +

@@ -2,7 +2,7 @@
 //! what comes again, and that most of it failed holds nothing up. When it is off again, what was not taken waits for
 //! its time as before.
 
-use super::{Ledger, Standing};
+use super::Ledger;
 use crate::model::{DeliveryOrder, Sequence};
 
 impl Ledger {
@@ -21,18 +21,6 @@ impl Ledger {
     /// Whether what backs off may be handed out.
     pub fn is_early(&self) -> bool {
         self.early
-    }
-
-    /// Takes a message out of its back-off, if that may be and it is the first of its key. Answers whether it did.
-    pub(super) fn hasten(&mut self, sequence: Sequence) -> bool {
-        let Some(entry) = self.open.get_mut(&sequence) else { return false };
-        let Standing::BackingOff { until } = entry.standing else { return false };
-        let is_its_turn = entry.key.as_ref().is_none_or(|key| self.keys.is_first(key, sequence));
-        if self.early && is_its_turn {
-            self.backoffs.remove(&(until, sequence));
-            entry.standing = Standing::Ready;
-        }
-        self.early && is_its_turn
     }
 
     /// Whether a message is read before its time, as the order of its key depends on it.

@@ -17,6 +17,7 @@ mod progress;
 mod reading;
 mod retry;
 mod skipped;
+mod turns;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +27,13 @@ use std::{
 
 use tokio::time::Instant;
 
-use self::{breaker::Breaker, entry::Entry, keys::Keys, leases::Leases, skipped::Skipped};
+use self::{
+    breaker::Breaker,
+    entry::Entry,
+    keys::{Keys, Turn},
+    leases::Leases,
+    skipped::Skipped,
+};
 pub use self::{
     entry::{Failure, Standing},
     progress::{Kind, OpenRun, Progress},
@@ -51,6 +58,8 @@ pub struct Rules {
     pub retry: RetryPolicy,
     /// Leases at the same time, over all consumers.
     pub max_outstanding: u32,
+    /// Of one key.
+    pub per_key: u32,
 }
 
 /// What happens to each delivery.
@@ -68,6 +77,8 @@ pub struct Ledger {
     // Those that are to be given up, and nobody was told of yet.
     dying: Vec<Sequence>,
     keys: Keys,
+    // Leases that ended since somebody last asked, as one before them in their key came back.
+    revoked: Vec<Ended>,
     // Dead letters that were sent back, whatever became of them.
     letters: BTreeSet<Sequence>,
     breaker: Breaker,
@@ -106,6 +117,17 @@ pub struct Lease {
     pub attempt: u32,
     /// Until then it must be settled.
     pub deadline: Instant,
+}
+
+/// What became of asking for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// It is leased.
+    Leased(Lease),
+    /// It is set aside for this consumer, who has the key, and is to be leased to him next.
+    For(u32),
+    /// It is not to be handed out, or not now: then it is wanted again when its time has come.
+    Later,
 }
 
 /// A message that is to be given up: it is put to the dead letters, and then told to be [`Ledger::buried`].
@@ -162,6 +184,7 @@ impl Ledger {
             backoffs: BTreeSet::new(),
             dying: Vec::new(),
             keys: Keys::default(),
+            revoked: Vec::new(),
             letters: BTreeSet::new(),
             breaker: Breaker::default(),
             early: false,
@@ -174,6 +197,9 @@ impl Ledger {
     /// Goes by other rules from now on. What is leased keeps its deadline.
     pub fn configure(&mut self, rules: Rules) {
         self.rules = rules;
+        for key in self.keys.all() {
+            self.call(&key);
+        }
     }
 
     /// Whatever failed so far, it is tried at full speed again.
@@ -235,11 +261,13 @@ impl Ledger {
         most.saturating_sub(self.outstanding)
     }
 
-    /// Leases a message to a consumer. None if it is not to be handed out, or not now: then it is wanted again when its
-    /// time has come. To be asked only where there is room. `key` is the message's ordering key, empty if it has none.
-    pub fn lease(&mut self, sequence: Sequence, key: &[u8], bytes: u32, consumer: u32, now: Instant) -> Option<Lease> {
-        if !self.admit(sequence, key) {
-            return None;
+    /// Leases a message to a consumer, if it may be. To be asked only where there is room. `key` is the message's ordering
+    /// key, empty if it has none.
+    pub fn lease(&mut self, sequence: Sequence, key: &[u8], bytes: u32, consumer: u32, now: Instant) -> Offer {
+        match self.admit(sequence, key, consumer) {
+            Turn::Now => {}
+            Turn::Of(holder) => return Offer::For(holder),
+            Turn::Later | Turn::Taken => return Offer::Later,
         }
         let entry = self.open.get_mut(&sequence).expect("it was just admitted");
         self.lease = self.lease.wrapping_add(1);
@@ -251,27 +279,46 @@ impl Ledger {
         self.leases.add(deadline, sequence, self.lease);
         self.outstanding += 1;
         self.counts.redelivered += u64::from(attempt > 1);
-        Some(Lease { lease: self.lease, attempt, deadline })
+        Offer::Leased(Lease { lease: self.lease, attempt, deadline })
     }
 
     /// Makes a message open if it is new, and answers whether it may be leased now.
-    fn admit(&mut self, sequence: Sequence, key: &[u8]) -> bool {
+    fn admit(&mut self, sequence: Sequence, key: &[u8], consumer: u32) -> Turn {
         if sequence >= self.read && !self.open.contains_key(&sequence) {
             self.read = sequence.next();
             self.open.insert(sequence, Entry::ready());
         }
-        let Some(entry) = self.open.get_mut(&sequence) else { return false };
-        if self.rules.order == DeliveryOrder::Key && !key.is_empty() && entry.key.is_none() {
-            let (key, is_first) = self.keys.enter(key, sequence);
-            entry.key = Some(key);
-            if !is_first {
-                if entry.standing == Standing::Ready {
-                    entry.standing = Standing::Blocked;
-                }
-                self.wanted.remove(&sequence);
-            }
+        let Some(entry) = self.open.get_mut(&sequence) else { return Turn::Later };
+        let by_key = self.rules.order == DeliveryOrder::Key;
+        if by_key && !key.is_empty() && entry.key.is_none() {
+            entry.key = self.keys.enter(key, sequence);
         }
-        entry.standing == Standing::Ready || self.hasten(sequence)
+        let (standing, key) = (entry.standing, entry.key.clone().filter(|_| by_key));
+        let may_come = match standing {
+            Standing::Ready => true,
+            Standing::BackingOff { .. } => self.early,
+            _ => false,
+        };
+        let turn = match (may_come, &key) {
+            (false, _) => Turn::Later,
+            (true, None) => Turn::Now,
+            (true, Some(key)) => self.keys.claim(key, sequence, consumer, self.rules.per_key as usize),
+        };
+        self.wanted.remove(&sequence);
+        match (turn, standing) {
+            (Turn::Taken, _) => {}
+            (Turn::Later, Standing::Ready) => entry.standing = Standing::Blocked,
+            (Turn::Later, _) => {}
+            (_, Standing::BackingOff { until }) => {
+                self.backoffs.remove(&(until, sequence));
+                entry.standing = Standing::Ready;
+            }
+            _ => {}
+        }
+        if let Some(key) = key.filter(|_| matches!(turn, Turn::Now | Turn::Of(_))) {
+            self.call(&key);
+        }
+        turn
     }
 
     /// Settles a delivery. `consumer` is the name of whoever had it.
@@ -311,7 +358,7 @@ impl Ledger {
                 let again = delay.map_or(Again::ByPolicy, Again::After);
                 self.fail(sequence, failure(holder.consumer), again, moment);
             }
-            Verdict::Release => self.release(sequence),
+            Verdict::Release { delay } => self.release(sequence, delay.unwrap_or_default(), moment.now),
             Verdict::Reject => self.fail(sequence, failure(holder.consumer), Again::Never, moment),
             Verdict::Extend { by } => {
                 let deadline = moment.now + by.unwrap_or(self.rules.ack_deadline);
@@ -329,10 +376,11 @@ impl Ledger {
         let held =
             |entry: &Entry| matches!(entry.standing, Standing::Leased { consumer: held, .. } if held == consumer);
         let held: Vec<_> = self.open.iter().filter(|(_, entry)| held(entry)).map(|(sequence, _)| *sequence).collect();
-        for &sequence in &held {
+        // The last first: what comes back ends the leases of those behind it in its key, and each is to be counted.
+        for &sequence in held.iter().rev() {
             match failure {
                 Some(failure) => self.fail(sequence, failure.clone(), Again::AtOnce, moment),
-                None => self.release(sequence),
+                None => self.release(sequence, Duration::ZERO, moment.now),
             }
         }
         held.len()
@@ -340,11 +388,15 @@ impl Ledger {
 
     /// Ends the leases whose time is over, and the back-offs. Answers whose leases ended.
     pub fn tick(&mut self, name: impl Fn(u32) -> Arc<str>, moment: &Moment<'_>) -> Vec<Ended> {
-        let mut ended = Vec::new();
+        let (mut ended, mut over) = (Vec::new(), Vec::new());
         while let Some((deadline, sequence, lease)) = self.leases.pop_due(moment.now) {
-            if !is_live(&self.open, sequence, lease, deadline) {
-                continue;
+            if is_live(&self.open, sequence, lease, deadline) {
+                over.push(sequence);
             }
+        }
+        // As in `give_back`.
+        over.sort_unstable();
+        for sequence in over.into_iter().rev() {
             let Standing::Leased { consumer, bytes, .. } = self.open[&sequence].standing else { continue };
             ended.push(Ended { consumer, bytes });
             let failure = Failure { reason: "the lease expired".into(), consumer: name(consumer) };
@@ -407,11 +459,27 @@ impl Ledger {
         }
     }
 
-    fn release(&mut self, sequence: Sequence) {
-        let Some(entry) = self.open.get_mut(&sequence) else { return };
-        entry.standing = Standing::Ready;
+    /// A lease ends, and nothing is counted.
+    fn release(&mut self, sequence: Sequence, wait: Duration, now: Instant) {
         self.outstanding -= 1;
-        self.wanted.insert(sequence);
+        self.come_again(sequence, wait, now);
+    }
+
+    /// A message waits to be handed out again.
+    fn come_again(&mut self, sequence: Sequence, wait: Duration, now: Instant) {
+        self.follow_again(sequence);
+        let Some(entry) = self.open.get_mut(&sequence) else { return };
+        if wait.is_zero() {
+            entry.standing = Standing::Ready;
+            self.wanted.insert(sequence);
+            return;
+        }
+        let until = now + wait;
+        entry.standing = Standing::BackingOff { until };
+        self.backoffs.insert((until, sequence));
+        if self.early {
+            self.wanted.insert(sequence);
+        }
     }
 
     /// An attempt failed.
@@ -433,18 +501,7 @@ impl Ledger {
                 entry.standing = Standing::Dying;
                 self.dying.push(sequence);
             }
-            Some(Duration::ZERO) => {
-                entry.standing = Standing::Ready;
-                self.wanted.insert(sequence);
-            }
-            Some(wait) => {
-                let until = moment.now + wait;
-                entry.standing = Standing::BackingOff { until };
-                self.backoffs.insert((until, sequence));
-                if self.early {
-                    self.wanted.insert(sequence);
-                }
-            }
+            Some(wait) => self.come_again(sequence, wait, moment.now),
         }
     }
 
@@ -456,16 +513,8 @@ impl Ledger {
             self.backoffs.remove(&(until, sequence));
         }
         let Some(key) = entry.key else { return };
-        if let Some(next) = self.keys.leave(&key, sequence)
-            && let Some(entry) = self.open.get_mut(&next)
-        {
-            match entry.standing {
-                Standing::Blocked => entry.standing = Standing::Ready,
-                Standing::BackingOff { .. } if self.early => {}
-                _ => return,
-            }
-            self.wanted.insert(next);
-        }
+        self.keys.leave(&key, sequence);
+        self.call(&key);
     }
 }
 

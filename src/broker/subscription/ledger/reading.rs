@@ -100,10 +100,12 @@ impl Ledger {
         self.skipped.add(self.read, to);
         self.skipped.cut(to);
         let fresh = Ledger::new(self.rules.clone(), to, self.lease);
+        let mut keys = std::mem::take(&mut self.keys);
+        keys.clear();
         // What was sent back and not settled may be sent back again.
         let letters = self.letters.iter().copied().filter(|letter| !self.open.contains_key(letter)).collect();
         let (counts, early, skipped) = (self.counts, self.early, std::mem::take(&mut self.skipped));
-        *self = Ledger { counts, early, skipped, letters, ..fresh };
+        *self = Ledger { counts, early, skipped, letters, keys, ..fresh };
     }
 
     /// Whether a message was passed over: it came before the subscription, or a seek or a purge left it out.

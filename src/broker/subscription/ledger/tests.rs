@@ -46,10 +46,39 @@ impl Model {
         !matches!(self.log[at].state, State::Unread | State::Settled)
     }
 
-    fn is_blocked(&self, at: usize) -> bool {
+    /// Those of the key of a message, where that matters.
+    fn alike(&self, at: usize) -> impl Iterator<Item = usize> + Clone {
         let key = &self.log[at].key;
         let is_ordered = self.rules.order == DeliveryOrder::Key && !key.is_empty();
-        is_ordered && (0..at).any(|before| self.is_open(before) && self.log[before].key == *key)
+        (0..self.log.len()).filter(move |other| is_ordered && *other != at && self.log[*other].key == *key)
+    }
+
+    fn is_blocked(&self, at: usize) -> bool {
+        self.alike(at).any(|other| other < at && self.is_open(other))
+    }
+
+    /// Whether it may be handed to a consumer, beside others of its key.
+    fn may_have(&self, at: usize, consumer: u32) -> bool {
+        let before = self.alike(at).filter(|other| *other < at && self.is_open(*other));
+        let is_out =
+            |state: State| matches!(state, State::Leased(held, _) if held == consumer) || state == State::Dying;
+        let in_turn = before.clone().all(|other| is_out(self.log[other].state));
+        let holds = self.alike(at).all(|other| match self.log[other].state {
+            State::Leased(held, _) => held == consumer,
+            _ => true,
+        });
+        in_turn && holds && before.count() < self.rules.per_key as usize
+    }
+
+    /// What is out behind it in its key is not any more.
+    fn follow_again(&mut self, sequence: u64) {
+        let at = sequence as usize - 1;
+        let behind: Vec<_> = self.alike(at).filter(|other| *other > at).collect();
+        for other in behind {
+            if matches!(self.log[other].state, State::Leased(..)) {
+                self.log[other].state = State::Ready;
+            }
+        }
     }
 
     /// What must be handed out next: the first that comes again, else the first that is new.
@@ -90,10 +119,13 @@ impl Model {
             Some(at) => State::Waits(at),
             None => State::Dying,
         };
+        if known.state != State::Dying {
+            self.follow_again(sequence);
+        }
     }
 
     fn tick(&mut self, now: Instant) {
-        for sequence in 1..=self.log.len() as u64 {
+        for sequence in (1..=self.log.len() as u64).rev() {
             match self.of(sequence).state {
                 State::Leased(_, deadline) if deadline <= now => {
                     let attempts = self.of(sequence).attempts + 1;
@@ -118,6 +150,8 @@ enum Step {
     Bury(bool),
     Gone(prop::sample::Index),
     Early(bool),
+    // Which of the consumers are there, a bit each.
+    Gather(u32),
     Restart,
 }
 
@@ -127,6 +161,7 @@ enum Said {
     Nack,
     NackAfter(u64),
     Release,
+    ReleaseFor(u64),
     Reject,
     Extend(u64),
 }
@@ -137,6 +172,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Said::Nack),
         1 => (0..20u64).prop_map(Said::NackAfter),
         1 => Just(Said::Release),
+        1 => (0..20u64).prop_map(Said::ReleaseFor),
         1 => Just(Said::Reject),
         1 => (1..60u64).prop_map(Said::Extend),
     ];
@@ -148,6 +184,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<bool>().prop_map(Step::Bury),
         1 => any::<prop::sample::Index>().prop_map(Step::Gone),
         1 => any::<bool>().prop_map(Step::Early),
+        1 => (0..1u32 << CONSUMERS).prop_map(Step::Gather),
         1 => Just(Step::Restart),
     ]
 }
@@ -160,12 +197,19 @@ struct Pair {
     wall: Timestamp,
     // Sequence and lease.
     leased: Vec<(u64, u32)>,
+    // What is set aside for each consumer.
+    own: [Vec<u64>; CONSUMERS as usize + 1],
+    parked: [Vec<u64>; CONSUMERS as usize + 1],
 }
 
 impl Pair {
     fn new(order: DeliveryOrder, keys: &[u8]) -> Pair {
+        Pair::with(order, 1, keys)
+    }
+
+    fn with(order: DeliveryOrder, per_key: u32, keys: &[u8]) -> Pair {
         let retry = RetryPolicy { max_attempts: Some(3), ..RetryPolicy::default() };
-        let rules = Rules { order, ack_deadline: Duration::from_secs(30), retry, max_outstanding: 8 };
+        let rules = Rules { order, ack_deadline: Duration::from_secs(30), retry, max_outstanding: 8, per_key };
         let known = |key: &u8| Known {
             key: if *key == 0 { Vec::new() } else { vec![*key] },
             attempts: 0,
@@ -179,6 +223,8 @@ impl Pair {
             now: Instant::now(),
             wall: Timestamp::from_nanos(1_800_000_000_000_000_000),
             leased: Vec::new(),
+            own: Default::default(),
+            parked: Default::default(),
         }
     }
 
@@ -187,6 +233,13 @@ impl Pair {
         if self.ledger.room(self.now) == 0 {
             return None;
         }
+        while !self.own[consumer as usize].is_empty() {
+            let sequence = self.own[consumer as usize].remove(0);
+            if let Some(lease) = self.lease(sequence, consumer) {
+                return Some((sequence, lease));
+            }
+        }
+        self.recall(consumer);
         loop {
             let span = self.ledger.span(4)?;
             let end = self.model.log.len() as u64;
@@ -201,8 +254,7 @@ impl Pair {
                 if span.again {
                     self.ledger.found(Sequence(sequence));
                 }
-                let key = self.model.log[sequence as usize - 1].key.clone();
-                if let Some(lease) = self.ledger.lease(Sequence(sequence), &key, 10, consumer, self.now) {
+                if let Some(lease) = self.lease(sequence, consumer) {
                     // What else it found goes back.
                     return Some((sequence, lease));
                 }
@@ -212,6 +264,39 @@ impl Pair {
                 false => self.ledger.passed(Sequence(through + 1)),
             }
         }
+    }
+
+    fn lease(&mut self, sequence: u64, consumer: u32) -> Option<Lease> {
+        let key = self.model.log[sequence as usize - 1].key.clone();
+        match self.ledger.lease(Sequence(sequence), &key, 10, consumer, self.now) {
+            Offer::Leased(lease) => Some(lease),
+            Offer::For(holder) => {
+                // What was set aside before its time does not wait for that any more.
+                if matches!(self.model.of(sequence).state, State::Waits(_)) {
+                    self.model.of(sequence).state = State::Ready;
+                }
+                match self.own[holder as usize].len() {
+                    0..3 => self.own[holder as usize].push(sequence),
+                    _ => {
+                        self.ledger.park(Sequence(sequence));
+                        self.parked[holder as usize].push(sequence);
+                    }
+                }
+                None
+            }
+            Offer::Later => None,
+        }
+    }
+
+    fn recall(&mut self, consumer: u32) {
+        let parked = std::mem::take(&mut self.parked[consumer as usize]);
+        parked.into_iter().for_each(|sequence| self.ledger.recall(Sequence(sequence)));
+    }
+
+    fn put_back(&mut self, consumer: u32) {
+        let own = std::mem::take(&mut self.own[consumer as usize]);
+        own.into_iter().rev().for_each(|sequence| self.ledger.put_back(Sequence(sequence)));
+        self.recall(consumer);
     }
 
     fn moment<T>(now: Instant, run: impl FnOnce(&Moment<'_>) -> T) -> T {
@@ -233,13 +318,17 @@ impl Pair {
                 self.model.tick(self.now);
             }
             Step::Leave(consumer, counts) => {
+                self.put_back(*consumer);
                 let failure = counts.then(|| Failure { reason: "gone".into(), consumer: "c".into() });
                 Pair::moment(self.now, |moment| self.ledger.give_back(*consumer, failure.as_ref(), moment));
-                for sequence in 1..=self.model.log.len() as u64 {
+                for sequence in (1..=self.model.log.len() as u64).rev() {
                     if matches!(self.model.of(sequence).state, State::Leased(held, _) if held == *consumer) {
                         match counts {
                             true => self.model.fail(sequence, Some(self.now), self.now),
-                            false => self.model.of(sequence).state = State::Ready,
+                            false => {
+                                self.model.of(sequence).state = State::Ready;
+                                self.model.follow_again(sequence);
+                            }
                         }
                     }
                 }
@@ -254,6 +343,10 @@ impl Pair {
                 self.ledger.set_early(*early);
                 self.model.early = *early;
             }
+            Step::Gather(mask) => {
+                self.ledger.gather((1..=CONSUMERS).filter(|consumer| mask & 1 << (consumer - 1) > 0).collect());
+                (1..=CONSUMERS).filter(|consumer| mask & 1 << (consumer - 1) == 0).for_each(|gone| self.put_back(gone));
+            }
             Step::Restart => self.restart(),
         }
         self.check_all()
@@ -263,10 +356,24 @@ impl Pair {
         if self.ledger.room(self.now) == 0 {
             return Ok(());
         }
-        let expected = self.model.next();
-        let taken = self.take(consumer);
-        prop_assert_eq!(taken.map(|(sequence, _)| sequence), expected);
+        let taken = match self.model.rules.per_key {
+            1 => {
+                let expected = self.model.next();
+                let taken = self.take(consumer);
+                prop_assert_eq!(taken.map(|(sequence, _)| sequence), expected);
+                taken
+            }
+            _ => self.take(consumer),
+        };
+        self.read_on();
         let Some((sequence, lease)) = taken else { return Ok(()) };
+        let at = sequence as usize - 1;
+        let may_come = match self.model.log[at].state {
+            State::Ready => true,
+            State::Waits(_) => self.model.early,
+            _ => false,
+        };
+        prop_assert!(may_come && self.model.may_have(at, consumer), "{sequence} to {consumer}: {:?}", self.model.log);
         let known = self.model.of(sequence);
         prop_assert_eq!(lease.attempt, known.attempts + 1);
         known.state = State::Leased(consumer, lease.deadline);
@@ -280,7 +387,8 @@ impl Pair {
             Said::Ack => Verdict::Ack,
             Said::Nack => Verdict::Nack { delay: None },
             Said::NackAfter(seconds) => Verdict::Nack { delay: Some(Duration::from_secs(seconds)) },
-            Said::Release => Verdict::Release,
+            Said::Release => Verdict::Release { delay: None },
+            Said::ReleaseFor(seconds) => Verdict::Release { delay: Some(Duration::from_secs(seconds)) },
             Said::Reject => Verdict::Reject,
             Said::Extend(seconds) => Verdict::Extend { by: Some(Duration::from_secs(seconds)) },
         };
@@ -304,7 +412,14 @@ impl Pair {
             (Ok(_), Said::NackAfter(seconds)) => {
                 self.model.fail(sequence, Some(now + Duration::from_secs(seconds)), now);
             }
-            (Ok(_), Said::Release) => self.model.of(sequence).state = State::Ready,
+            (Ok(_), Said::Release | Said::ReleaseFor(0)) => {
+                self.model.of(sequence).state = State::Ready;
+                self.model.follow_again(sequence);
+            }
+            (Ok(_), Said::ReleaseFor(seconds)) => {
+                self.model.of(sequence).state = State::Waits(now + Duration::from_secs(seconds));
+                self.model.follow_again(sequence);
+            }
             (Ok(_), Said::Reject) => self.model.fail(sequence, None, now),
             (Ok(consumer), Said::Extend(seconds)) => {
                 let until = now + Duration::from_secs(seconds);
@@ -347,7 +462,40 @@ impl Pair {
             }
         }
         self.leased.clear();
+        (self.own, self.parked) = Default::default();
         self.model.early = false;
+        self.ledger.gather((1..=CONSUMERS).collect());
+    }
+
+    /// What the ledger has read the model has read too.
+    fn read_on(&mut self) {
+        for known in &mut self.model.log[..self.ledger.read().0 as usize - 1] {
+            if known.state == State::Unread {
+                known.state = if known.gone { State::Settled } else { State::Ready };
+            }
+        }
+    }
+
+    /// Whatever happened before: when all that is there is done, everything is.
+    fn finish(&mut self) -> Result<(), TestCaseError> {
+        self.run(&Step::Early(false))?;
+        for _ in 0..10 * MESSAGES {
+            self.run(&Step::Gather((1 << CONSUMERS) - 1))?;
+            self.run(&Step::Pass(24 * 3600))?;
+            self.run(&Step::Bury(true))?;
+            for consumer in 1..=CONSUMERS {
+                self.leased.clear();
+                self.run(&Step::Take(consumer))?;
+                if let Some(&(sequence, lease)) = self.leased.first() {
+                    self.check_settle(sequence, lease, Said::Ack)?;
+                }
+            }
+        }
+        self.read_on();
+        let left: Vec<_> = self.model.log.iter().filter(|known| known.state != State::Settled).collect();
+        prop_assert!(left.is_empty() && self.ledger.open() == 0, "{left:?}");
+        prop_assert!(self.ledger.keys.all().is_empty());
+        Ok(())
     }
 
     /// Both say the same of every message.
@@ -394,13 +542,16 @@ proptest! {
     #[test]
     fn it_does_what_the_model_does(
         order in order(),
+        per_key in prop_oneof![Just(1u32), Just(2), Just(5)],
         keys in prop::collection::vec(0..4u8, MESSAGES as usize),
         steps in prop::collection::vec(step(), 1..200),
     ) {
-        let mut pair = Pair::new(order, &keys);
+        let mut pair = Pair::with(order, per_key, &keys);
+        pair.ledger.gather((1..=CONSUMERS).collect());
         for step in &steps {
             pair.run(step)?;
         }
+        pair.finish()?;
     }
 }
 
@@ -439,7 +590,7 @@ fn at_the_bound_nothing_new_is_read_and_what_comes_again_is() {
     pair.ledger.configure(Rules { max_outstanding: u32::MAX, ..pair.model.rules.clone() });
     for sequence in 1..=OPEN as u64 {
         assert!(pair.ledger.span(1).is_some_and(|span| !span.again));
-        pair.ledger.lease(Sequence(sequence), &[], 1, 1, pair.now).unwrap();
+        assert!(matches!(pair.ledger.lease(Sequence(sequence), &[], 1, 1, pair.now), Offer::Leased(_)));
     }
     assert_eq!(pair.ledger.span(1), None);
     Pair::moment(pair.now, |moment| pair.ledger.give_back(1, None, moment));

@@ -14,7 +14,7 @@ fn delivery(sequence: u64, ack_id: &str) -> Delivery {
 
 /// A book with what was delivered and handed out, and the time of that.
 fn out(keep: Duration, ids: &[(u64, &str)]) -> (Book<u32>, Instant) {
-    let (mut book, now) = (Book::new(keep), Instant::now());
+    let (mut book, now) = (Book::new(keep, false), Instant::now());
     for (sequence, ack_id) in ids {
         book.take(delivery(*sequence, ack_id), now, DEADLINE);
         book.hand_out(now).unwrap();
@@ -60,7 +60,7 @@ fn what_was_not_confirmed_is_said_again_and_first() {
 
 #[test]
 fn more_than_one_request_holds_is_said_before_anything_is_delivered() {
-    let (mut book, now) = (Book::new(Duration::ZERO), Instant::now());
+    let (mut book, now) = (Book::new(Duration::ZERO, false), Instant::now());
     for sequence in 0..10_001 {
         book.take(delivery(sequence, &sequence.to_string()), now, DEADLINE);
         book.hand_out(now);
@@ -210,7 +210,7 @@ proptest! {
         const MESSAGES: u64 = 8;
         let now = Instant::now();
         let mut broker = Broker { open: (1..=MESSAGES).map(|sequence| (sequence, None)).collect(), ..Broker::default() };
-        let mut book = Book::new(Duration::ZERO);
+        let mut book = Book::new(Duration::ZERO, false);
         broker.requests.push_back(book.opening(Attach::default()));
         let (mut handed, mut answered, mut out) = (Vec::new(), Vec::new(), Vec::new());
         // In the end everything happens that can, in turn.
@@ -258,4 +258,34 @@ proptest! {
         }
         prop_assert_eq!((book.out(), book.unconfirmed(), book.held.len()), (0, 0, 0));
     }
+}
+
+#[test]
+fn what_lies_behind_a_message_that_goes_back_follows_it() {
+    let of = |key: &str, sequence: u64, ack_id: &str| {
+        let message = Message { sequence, ordering_key: key.into(), ..Message::default() };
+        Delivery { message: Some(message), ack_id: ack_id.into(), attempt: 1, ack_deadline: None }
+    };
+    let (mut book, now) = (Book::new(Duration::ZERO, true), Instant::now());
+    for (key, sequence, ack_id) in [("k", 1, "a"), ("k", 2, "b"), ("", 3, "c"), ("m", 4, "d"), ("k", 5, "e")] {
+        book.take(of(key, sequence, ack_id), now, DEADLINE);
+    }
+    let next = |book: &mut Book<u32>| book.hand_out(now).map(|handed| handed.message.sequence);
+    assert_eq!([next(&mut book), next(&mut book)], [Some(1), Some(2)]);
+    book.settle(1, Word::bare(Verdict::Nack), None);
+    book.settle(2, Word::bare(Verdict::Release), None);
+    // It was sent before the broker heard of that.
+    book.take(of("k", 6, "f"), now, DEADLINE);
+    let words = [(Verdict::Nack, "a".to_owned()), (Verdict::Release, "e b f".to_owned())];
+    assert_eq!(said(&mut book), words);
+    assert_eq!([next(&mut book), next(&mut book), next(&mut book)], [Some(3), Some(4), None]);
+    told(&mut book, "a", "");
+    for ack_id in ["b", "e", "f"] {
+        told(&mut book, ack_id, "LEASE_EXPIRED");
+    }
+    for (sequence, ack_id) in [(1, "g"), (2, "h")] {
+        book.take(of("k", sequence, ack_id), now, DEADLINE);
+    }
+    assert_eq!([next(&mut book), next(&mut book)], [Some(1), Some(2)]);
+    assert_eq!((book.back.len(), book.unconfirmed(), book.out()), (0, 0, 4));
 }

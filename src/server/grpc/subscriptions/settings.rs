@@ -18,7 +18,7 @@ pub(super) struct Setting {
 }
 
 /// What can change, beside what belongs to a webhook.
-const SETTINGS: [Setting; 16] = [
+const SETTINGS: [Setting; 17] = [
     Setting {
         path: "topics",
         is_given: |from| !from.topics.is_empty(),
@@ -110,6 +110,14 @@ const SETTINGS: [Setting; 16] = [
         is_given: |from| from.max_outstanding_messages.is_some(),
         put: |to, from| {
             to.max_outstanding = from.max_outstanding_messages.unwrap_or(limits::WINDOW_MESSAGES);
+            Ok(())
+        },
+    },
+    Setting {
+        path: "max_outstanding_per_key",
+        is_given: |from| from.max_outstanding_per_key.is_some(),
+        put: |to, from| {
+            to.max_outstanding_per_key = from.max_outstanding_per_key.unwrap_or(1);
             Ok(())
         },
     },
@@ -212,6 +220,7 @@ pub fn answer(subscription: &Subscription) -> pb::Subscription {
         push_config: subscription.push.as_ref().map(|push| push::answer(push, subscription.ack_deadline)),
         start: Some(convert::start_position(subscription.start)),
         max_outstanding_messages: Some(subscription.max_outstanding),
+        max_outstanding_per_key: Some(subscription.max_outstanding_per_key),
         max_messages_per_second: subscription.max_rate,
         max_backlog_messages: subscription.max_backlog,
         backlog_policy: backlog_policy(subscription.backlog_policy),
@@ -329,6 +338,7 @@ mod tests {
             dead_letter_policy: Some(pb::DeadLetterPolicy { topic: "lost".into(), drop: true }),
             start: Some(pb::StartPosition { position: Some(pb::start_position::Position::LastMessages(6)) }),
             max_outstanding_messages: Some(7),
+            max_outstanding_per_key: Some(12),
             max_messages_per_second: Some(8.5),
             max_backlog_messages: Some(9),
             backlog_policy: pb::BacklogPolicy::DeadLetter.into(),
