@@ -1,5 +1,7 @@
 //! A schema: a text that keeps the rules of its kind, ready to look at payloads.
 
+use std::sync::Arc;
+
 use super::{Broken, Kind, Limits, Violation, avro::Avro, frame, json::Json, nesting, protobuf::Protobuf};
 
 /// A schema that makes sense. Costly to make and to keep, cheap to use: share one.
@@ -12,7 +14,8 @@ pub struct Schema {
 /// What the kinds have made of the text.
 #[derive(Debug)]
 pub(super) enum Rules {
-    Avro(Box<Avro>),
+    /// Shared with those who read and write its fields.
+    Avro(Arc<Avro>),
     Json(Box<Json>),
     Protobuf(Box<Protobuf>),
 }
@@ -63,7 +66,7 @@ impl Schema {
         }
         nesting::check(kind, text, limits)?;
         let rules = match kind {
-            Kind::Avro => Rules::Avro(Box::new(Avro::parse(text, references, limits)?)),
+            Kind::Avro => Rules::Avro(Arc::new(Avro::parse(text, references, limits)?)),
             Kind::Json => Rules::Json(Box::new(Json::parse(text, references, limits)?)),
             Kind::Protobuf => Rules::Protobuf(Box::new(Protobuf::parse(text, references, limits)?)),
         };

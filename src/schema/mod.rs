@@ -3,7 +3,8 @@
 //! reads a file, asks a clock, or fetches what a schema refers to.
 //!
 //! In reading order: a [`Schema`] is made of a text, its [`Kind`] and what it refers to, within [`Limits`]; what is wrong
-//! with it is [`Broken`], what is wrong with a payload a [`Violation`]. [`compatibility`] compares schemas.
+//! with it is [`Broken`], what is wrong with a payload a [`Violation`]. [`compatibility`] compares schemas. For programs
+//! that know a few fields of a record by their names there are a [`RecordReader`] and a [`RecordWriter`].
 
 mod definition;
 
@@ -15,6 +16,8 @@ mod fault;
 mod violation;
 
 pub mod compatibility;
+
+mod record;
 
 mod avro;
 mod json;
@@ -33,4 +36,5 @@ pub use compatibility::{Compatibility, Incompatible};
 pub use definition::{Referenced, Schema};
 pub use kind::Kind;
 pub use limits::Limits;
+pub use record::{RecordReader, RecordWriter, Shape, Value};
 pub use violation::Violation;

@@ -3,7 +3,10 @@
 use serde_json::Value;
 
 use super::super::Broken;
-use super::types::{Id, Logical, Primitive, Type, Types};
+use super::{
+    encode::latin,
+    types::{Id, Logical, Primitive, Type, Types},
+};
 
 /// Defaults that are to be looked at.
 #[derive(Debug, Default)]
@@ -73,9 +76,9 @@ impl Checker<'_> {
             (Type::Logical(Primitive::String, Logical::Uuid), Value::String(_)) => true,
             (Type::Primitive(Primitive::String), Value::String(_)) => true,
             (Type::Primitive(Primitive::Bytes) | Type::Logical(Primitive::Bytes, _), Value::String(text)) => {
-                bytes(text).is_some()
+                latin(text).is_some()
             }
-            (Type::Fixed(_, size, _), Value::String(text)) => bytes(text) == Some(*size),
+            (Type::Fixed(_, size, _), Value::String(text)) => latin(text).is_some_and(|bytes| bytes.len() == *size),
             (Type::Enum(symbols), Value::String(text)) => symbols.symbols.contains(text),
             (Type::Array(items), Value::Array(values)) => values.iter().all(|value| self.fits(value, *items)),
             (Type::Map(values), Value::Object(members)) => members.values().all(|value| self.fits(value, *values)),
@@ -90,9 +93,4 @@ impl Checker<'_> {
             _ => false,
         }
     }
-}
-
-/// How many bytes a text stands for whose characters are bytes (ISO 8859-1).
-fn bytes(text: &str) -> Option<usize> {
-    text.chars().all(|char| u32::from(char) <= 0xff).then(|| text.chars().count())
 }

@@ -1,22 +1,27 @@
 //! Avro (<https://avro.apache.org/docs/1.12.0/specification/>): a text becomes [`types`] once ([`parse`], [`name`],
-//! [`default`]); against these a payload is walked ([`walk`]) and another schema is resolved ([`resolve`]). Our own
-//! parser, since the crate `apache-avro` says neither where a schema is broken nor stops at a depth; the tests hold it
-//! against that crate. Never makes a value of a payload.
+//! [`default`]); against these a payload is walked ([`plan`], [`walk`]), the fields of a record are read and written
+//! ([`read`], [`write`](mod@write), [`encode`]), and another schema is resolved ([`resolve`]). Our own parser, since the crate
+//! `apache-avro` says neither where a schema is broken nor stops at a depth; the tests hold it against that crate. Never
+//! makes a value of a payload.
 
 mod canonical;
 mod default;
+mod encode;
 mod name;
 mod parse;
+mod plan;
+pub mod read;
 mod resolve;
 mod types;
 mod walk;
+pub mod write;
 
 #[cfg(test)]
 mod tests;
 
 use super::{Broken, Limits, Violation, definition::Referenced, document, fault::Fault};
-use types::{Id, Types};
-use walk::Plan;
+use plan::Plan;
+use types::{Id, Record, Type, Types};
 
 /// A schema that is ready.
 #[derive(Debug)]
@@ -48,6 +53,14 @@ impl Avro {
 
     pub fn validate(&self, payload: &[u8]) -> Result<(), Violation> {
         self.plan.check(payload, &self.types)
+    }
+
+    /// The record that the schema is.
+    fn record(&self) -> Result<&Record, Broken> {
+        match self.types.get(self.root) {
+            Type::Record(record) => Ok(record),
+            other => Err(Broken::whole(format!("it is a {}, and only a record has fields", other.title()))),
+        }
     }
 
     /// Why this schema cannot read what `writer` wrote.

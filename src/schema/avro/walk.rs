@@ -6,115 +6,16 @@
 
 use std::str;
 
-use super::super::{
-    Limits, Violation,
-    violation::{Failed, failed},
+use super::super::violation::{Failed, failed};
+use super::{
+    plan::Op,
+    types::{Id, Type, Types},
 };
-use super::types::{Id, Logical, Primitive, Type, Types};
-
-/// A schema, compiled. What takes no bytes is left out of it.
-#[derive(Debug)]
-pub struct Plan {
-    /// One for each type, at its place in the table.
-    ops: Vec<Op>,
-    root: Id,
-    depth: usize,
-    empty_items: u64,
-}
-
-/// What to read.
-#[derive(Debug)]
-enum Op {
-    /// Nothing: the value takes no bytes.
-    Skip,
-    Boolean,
-    Int,
-    Long,
-    Bytes,
-    Text,
-    Uuid,
-    /// Exactly so many bytes.
-    Fixed(usize),
-    /// An index below this.
-    Enum(usize),
-    Array(Id),
-    Map(Id),
-    Union(Box<[Id]>),
-    /// The fields that take bytes, each with its index in the record.
-    Record(Box<[(Id, u32)]>),
-}
-
-impl Plan {
-    pub fn new(types: &Types, root: Id, limits: &Limits) -> Self {
-        let empty = empty(types);
-        let op = |(at, kind): (usize, &Type)| match kind {
-            _ if empty[at] => Op::Skip,
-            Type::Primitive(primitive) | Type::Logical(primitive, Logical::Decimal { .. }) => match primitive {
-                Primitive::Null => Op::Skip,
-                Primitive::Boolean => Op::Boolean,
-                Primitive::Int => Op::Int,
-                Primitive::Long => Op::Long,
-                Primitive::Float => Op::Fixed(4),
-                Primitive::Double => Op::Fixed(8),
-                Primitive::Bytes => Op::Bytes,
-                Primitive::String => Op::Text,
-            },
-            Type::Logical(_, Logical::Uuid) => Op::Uuid,
-            Type::Fixed(_, size, _) => Op::Fixed(*size),
-            Type::Enum(symbols) => Op::Enum(symbols.symbols.len()),
-            Type::Array(items) => Op::Array(*items),
-            Type::Map(values) => Op::Map(*values),
-            Type::Union(branches) => Op::Union(branches.as_slice().into()),
-            Type::Record(record) => {
-                let fields = (0..).zip(&record.fields).filter(|(_, field)| !empty[field.kind.index()]);
-                Op::Record(fields.map(|(at, field)| (field.kind, at)).collect())
-            }
-        };
-        Plan {
-            ops: types.iter().enumerate().map(op).collect(),
-            root,
-            depth: limits.payload_depth,
-            empty_items: limits.empty_items,
-        }
-    }
-
-    /// Whether a payload is one value of the schema and nothing else. The types are those of which the plan was made.
-    pub fn check(&self, payload: &[u8], types: &Types) -> Result<(), Violation> {
-        let mut walk = Walk { ops: &self.ops, types, rest: payload, depth: self.depth, empty_items: self.empty_items };
-        let read = walk.value(self.root).and_then(|()| match walk.rest.len() {
-            0 => Ok(()),
-            more => Err(failed(format!("{more} bytes follow the value: is it of another schema?"))),
-        });
-        read.map_err(|failed| failed.whole())
-    }
-}
-
-/// Which types never take a byte: null, fixed of size 0, and records of nothing else. A record within itself is none.
-fn empty(types: &Types) -> Vec<bool> {
-    let mut empty = vec![false; types.len()];
-    // Each round finds one more level of records; the last finds nothing.
-    loop {
-        let mut found = false;
-        for (at, kind) in types.iter().enumerate().filter(|(_, kind)| kind.name().is_some() || kind.kind() == "null") {
-            let is_empty = match kind {
-                Type::Primitive(_) => true,
-                Type::Fixed(_, size, _) => *size == 0,
-                Type::Record(record) => record.fields.iter().all(|field| empty[field.kind.index()]),
-                _ => false,
-            };
-            found |= is_empty && !empty[at];
-            empty[at] = is_empty;
-        }
-        if !found {
-            return empty;
-        }
-    }
-}
 
 /// A walk under way.
-struct Walk<'a> {
-    ops: &'a [Op],
-    types: &'a Types,
+pub struct Walk<'p, 'a> {
+    ops: &'p [Op],
+    types: &'p Types,
     rest: &'a [u8],
     /// Levels that are left.
     depth: usize,
@@ -122,24 +23,35 @@ struct Walk<'a> {
     empty_items: u64,
 }
 
-type Walked<T = ()> = Result<T, Failed>;
+pub type Walked<T = ()> = Result<T, Failed>;
 
-impl<'a> Walk<'a> {
-    fn value(&mut self, kind: Id) -> Walked {
+impl<'p, 'a> Walk<'p, 'a> {
+    /// At a payload's beginning, with as many levels and items without bytes as are allowed.
+    pub fn new(ops: &'p [Op], types: &'p Types, payload: &'a [u8], depth: usize, empty_items: u64) -> Self {
+        Walk { ops, types, rest: payload, depth, empty_items }
+    }
+
+    /// Whether all of the payload was walked.
+    pub fn end(&self) -> Walked {
+        match self.rest.len() {
+            0 => Ok(()),
+            more => Err(failed(format!("{more} bytes follow the value: is it of another schema?"))),
+        }
+    }
+
+    /// Walks a value.
+    pub fn value(&mut self, kind: Id) -> Walked {
         match &self.ops[kind.index()] {
             Op::Skip => Ok(()),
             Op::Boolean => match self.take(1)? {
                 [0 | 1] => Ok(()),
                 other => Err(failed(format!("a boolean is the byte 0 or 1, not {}", other[0]))),
             },
-            Op::Int => self.int(),
+            Op::Int => self.int().map(drop),
             Op::Long => self.long().map(drop),
             Op::Bytes => self.bytes().map(drop),
             Op::Text => self.text().map(drop),
-            Op::Uuid => match is_uuid(self.text()?) {
-                true => Ok(()),
-                false => Err(failed("the string is no UUID, as in 123e4567-e89b-12d3-a456-426655440000")),
-            },
+            Op::Uuid => self.uuid().map(drop),
             Op::Fixed(size) => self.take(*size).map(drop),
             Op::Enum(symbols) => self.index(*symbols, "symbols").map(drop),
             Op::Union(branches) => {
@@ -148,13 +60,56 @@ impl<'a> Walk<'a> {
             }
             Op::Array(items) => self.deeper(|walk| walk.array(*items)),
             Op::Map(values) => self.deeper(|walk| walk.map(*values)),
-            Op::Record(fields) => self.deeper(|walk| {
-                for &(field, index) in fields {
-                    walk.value(field).map_err(|failed| walk.in_field(kind, index, failed))?;
-                }
-                Ok(())
-            }),
+            Op::Record(fields) => self.record(kind, fields, |walk, field, _| walk.value(field)),
         }
+    }
+
+    /// Walks a value that is to be a text, and answers it. Bytes are one if they are UTF-8.
+    pub fn text_within(&mut self, kind: Id) -> Walked<&'a str> {
+        match &self.ops[kind.index()] {
+            Op::Text => self.text(),
+            Op::Bytes => utf8(self.bytes()?)
+                .map_err(|at| failed(format!("the bytes are no UTF-8 from byte {at} on, and a text is wanted"))),
+            Op::Uuid => self.uuid(),
+            Op::Union(branches) => {
+                let branch = self.index(branches.len(), "branches")?;
+                self.text_within(branches[branch])
+            }
+            _ => Err(self.other(kind, "a text")),
+        }
+    }
+
+    /// Walks a value that is to be a whole number, and answers it.
+    pub fn long_within(&mut self, kind: Id) -> Walked<i64> {
+        match &self.ops[kind.index()] {
+            Op::Long => self.long(),
+            Op::Int => self.int().map(i64::from),
+            Op::Union(branches) => {
+                let branch = self.index(branches.len(), "branches")?;
+                self.long_within(branches[branch])
+            }
+            _ => Err(self.other(kind, "a whole number")),
+        }
+    }
+
+    #[cold]
+    fn other(&self, kind: Id, wanted: &str) -> Failed {
+        failed(format!("{} is here, and {wanted} is wanted", self.types.get(kind).title()))
+    }
+
+    /// Walks a record, each field by `read`, which is told its index.
+    pub fn record(
+        &mut self,
+        kind: Id,
+        fields: &[(Id, u32)],
+        mut read: impl FnMut(&mut Self, Id, u32) -> Walked,
+    ) -> Walked {
+        self.deeper(|walk| {
+            for &(field, index) in fields {
+                read(walk, field, index).map_err(|failed| walk.in_field(kind, index, failed))?;
+            }
+            Ok(())
+        })
     }
 
     fn deeper(&mut self, walk: impl FnOnce(&mut Self) -> Walked) -> Walked {
@@ -247,13 +202,17 @@ impl<'a> Walk<'a> {
     }
 
     fn text(&mut self) -> Walked<&'a str> {
-        let bytes = self.bytes()?;
-        str::from_utf8(bytes).map_err(|fault| {
-            failed(format!(
-                "the string is no UTF-8 from its byte {} on: use bytes for what is no text",
-                fault.valid_up_to()
-            ))
+        utf8(self.bytes()?).map_err(|at| {
+            failed(format!("the string is no UTF-8 from its byte {at} on: use bytes for what is no text"))
         })
+    }
+
+    fn uuid(&mut self) -> Walked<&'a str> {
+        let text = self.text()?;
+        match is_uuid(text) {
+            true => Ok(text),
+            false => Err(failed("the string is no UUID, as in 123e4567-e89b-12d3-a456-426655440000")),
+        }
     }
 
     fn bytes(&mut self) -> Walked<&'a [u8]> {
@@ -264,13 +223,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn int(&mut self) -> Walked {
+    fn int(&mut self) -> Walked<i32> {
         let before = self.rest.len();
         let value = self.long()?;
-        if before - self.rest.len() > 5 || i32::try_from(value).is_err() {
-            return Err(failed("the number is too large for an int: use a long"));
+        match i32::try_from(value) {
+            Ok(value) if before - self.rest.len() <= 5 => Ok(value),
+            _ => Err(failed("the number is too large for an int: use a long")),
         }
-        Ok(())
     }
 
     /// A number of seven bits a byte, the lowest first, that says by its lowest bit whether it is negative.
@@ -307,8 +266,13 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// The text that bytes are, or else where they are none.
+fn utf8(bytes: &[u8]) -> Result<&str, usize> {
+    str::from_utf8(bytes).map_err(|fault| fault.valid_up_to())
+}
+
 /// Whether a text is a UUID in the form of RFC 9562.
-fn is_uuid(text: &str) -> bool {
+pub fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(at, byte)| match at {
             8 | 13 | 18 | 23 => byte == b'-',

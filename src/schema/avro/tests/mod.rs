@@ -4,3 +4,5 @@ mod agree;
 mod broken;
 mod pairs;
 mod payloads;
+mod random;
+mod record;
