@@ -27,10 +27,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("apps/serve", &["apps", "server", "broker", "engine", "clock", "config", "model", "telemetry"]),
     // It prints stored messages as `subscribe` prints received ones.
     ("apps/log", &["apps", "pb", "engine", "model", "clock", "config", "units"]),
+    // These read and write payloads by their schemas, which they have of a registry as anybody else: the rules are pure.
+    ("apps/route", &["apps", "apps/registry", "client", "pb", "clock", "process", "units", "schema"]),
+    ("apps/events", &["apps", "apps/registry", "client", "pb", "clock", "process", "units", "schema"]),
+    ("apps/registry", &["apps", "client", "clock", "units", "schema"]),
     // Shows what `serve` would run with.
     ("apps/config", &["apps", "apps/serve", "config"]),
     ("apps", &["client", "pb", "clock", "process", "units"]),
-    ("main", &["apps", "apps/serve", "apps/log", "apps/config"]),
+    ("main", &["apps", "apps/serve", "apps/log", "apps/config", "apps/route", "apps/events"]),
 ];
 
 /// What a layer never mentions, whoever made it.
