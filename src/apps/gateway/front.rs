@@ -11,13 +11,16 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header, request};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use serde_json::json;
+use serde::Serialize;
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
+    super::{
+        journal::{Journal, Level},
+        ports::problem,
+    },
     answer::Answer,
     hall::{Hall, Outcome},
-    journal::{Ended, Journal},
     key::FileKey,
     measures::Measures,
     request::Request,
@@ -51,12 +54,35 @@ struct Line<'a> {
     how: &'static str,
 }
 
+/// How a request ended.
+#[derive(Debug, Serialize)]
+struct Ended<'a> {
+    /// The names of its files, without their endings.
+    #[serde(serialize_with = "as_text")]
+    key: FileKey,
+    /// As it came.
+    method: &'a str,
+    /// Without the query.
+    path: &'a str,
+    /// What the caller was told; 499 if it was gone by then.
+    status: u16,
+    /// How it came to its answer.
+    how: &'static str,
+    /// From its head to its answer.
+    #[serde(rename = "ms", serialize_with = "as_millis")]
+    took: Duration,
+}
+
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         let (took, Line { front, request, key, status, how, .. }) = (self.begun.elapsed(), self);
         front.measures.answered(*status, how, took);
         let (method, path) = (&request.method, &request.path);
-        front.journal.ended(&Ended { key: *key, method, path, status: *status, how, took });
+        let ended = Ended { key: *key, method, path, status: *status, how, took };
+        front.journal.record(Level::Info, &ended, || {
+            let millis = took.as_secs_f64() * 1e3;
+            format!("{status} {method} {path} {key} {how} {millis:.1} ms")
+        });
     }
 }
 
@@ -163,19 +189,10 @@ fn respond(outcome: Outcome) -> Response<Full<Bytes>> {
     }
 }
 
-/// An answer of the gateway's own, as RFC 9457 writes it.
-pub fn problem(status: u16, reason: &str, detail: &str) -> Response<Full<Bytes>> {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let title = status.canonical_reason().unwrap_or_default();
-    let body = json!({
-        "type": "about:blank", "title": title, "status": status.as_u16(), "reason": reason, "detail": detail,
-    });
-    let mut response = Response::new(Full::from(body.to_string()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    response
+fn as_text<S: serde::Serializer>(key: &FileKey, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(key)
+}
+
+fn as_millis<S: serde::Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((took.as_secs_f64() * 1e6).round() / 1e3)
 }

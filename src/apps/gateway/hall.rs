@@ -13,9 +13,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    super::journal::Journal,
     answer::Answer,
     groups::{Abandoned, Came, Groups, Seat},
-    journal::Journal,
     key::{CollapseKey, FileKey, Share},
     measures::{Counts, Measures},
     request::Request,

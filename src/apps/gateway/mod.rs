@@ -4,7 +4,6 @@
 //! From the outside in: the ports, the HTTP side, the hall where callers wait, the groups that they form there, and the
 //! transports. `src/docs/gateway.md` says what a back end sees.
 
-mod server;
 mod settings;
 
 mod front;
@@ -18,7 +17,6 @@ mod request;
 
 mod transport;
 
-mod journal;
 mod measures;
 
 mod bench;
@@ -31,15 +29,15 @@ use tokio::{runtime, time::timeout};
 use self::{
     front::Front,
     hall::Hall,
-    journal::Journal,
     measures::Measures,
-    server::{Connections, listen},
     settings::{Flags, Kind, Settings},
     transport::{Transport, broker::Broker, files::Files},
 };
 use super::{
     interrupt::{Interrupt, PATIENCE},
+    journal::Journal,
     output::{self, Format},
+    ports::{Connections, listen},
     remote::{Remote, Tenant},
 };
 

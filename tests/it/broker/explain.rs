@@ -61,7 +61,7 @@ async fn a_wait_ends_when_the_message_is_settled_or_has_failed() {
     let (mut session, _) = fixture.consume(attach("c", 10)).await;
     let held = ready(&mut session).await;
     // That is no attempt.
-    say(&mut session, &held[0], Verdict::Release);
+    say(&mut session, &held[0], Verdict::Release { delay: None });
     say(&mut session, &held[3], Verdict::Extend { by: None });
     let held_again = ready(&mut session).await;
     assert!(waits.iter().all(|wait| !wait.is_finished()));

@@ -170,7 +170,7 @@ async fn who_detaches_or_releases_has_not_failed() {
     fixture.publish_many("jobs/a", 3).await;
     let (mut first, _) = fixture.consume(attach("first", 3)).await;
     let held = ready(&mut first).await;
-    say(&mut first, &held[0], Verdict::Release);
+    say(&mut first, &held[0], Verdict::Release { delay: None });
     first.detach();
     say(&mut first, &held[1], Verdict::Ack);
     let (mut second, _) = fixture.consume(attach("second", 3)).await;
@@ -467,7 +467,7 @@ async fn a_draining_broker_takes_settlements_and_counts_nothing() {
     let draining = tokio::spawn(async move { broker.drain(5 * SECOND).await });
     assert!(consumed(&mut session).await.closing.is_some());
     say(&mut session, &held[0], Verdict::Ack);
-    say(&mut session, &held[1], Verdict::Release);
+    say(&mut session, &held[1], Verdict::Release { delay: None });
     let last = session.next().await.unwrap().unwrap_err();
     assert_eq!(last.reason(), Reason::Draining);
     drop(session);
@@ -581,7 +581,7 @@ async fn by_key(seed: u64) {
             assert_eq!(sequence, expected, "of key {key}");
             let verdict = match dice.roll(3) {
                 0 => Verdict::Nack { delay: Some(Duration::from_millis(dice.roll(3_000))) },
-                1 => Verdict::Release,
+                1 => Verdict::Release { delay: None },
                 _ => Verdict::Ack,
             };
             say(&mut sessions[at], &delivery, verdict);

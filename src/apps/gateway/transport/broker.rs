@@ -16,7 +16,8 @@ use super::{Transport, Trouble};
 use crate::{
     apps::{
         failure::Failure,
-        gateway::{journal::Journal, key::FileKey, request::Request},
+        gateway::{key::FileKey, request::Request},
+        journal::Journal,
         remote::{Remote, Tenant},
         respond::ERROR,
     },

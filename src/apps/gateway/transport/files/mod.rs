@@ -28,7 +28,8 @@ use self::{
 use super::{Transport, Trouble};
 use crate::apps::{
     failure::Failure,
-    gateway::{journal::Journal, key::FileKey, request::Request},
+    gateway::{key::FileKey, request::Request},
+    journal::Journal,
 };
 
 /// Threads that work with files. Most of their time they wait for the system.

@@ -10,10 +10,7 @@ use std::{
     },
 };
 
-use crate::apps::{
-    gateway::{journal::Journal, key::FileKey},
-    output,
-};
+use crate::apps::{gateway::key::FileKey, journal::Journal, output};
 
 /// Why nothing can be written into a directory of another.
 pub const TAKEN: &str = "another gateway works in it";

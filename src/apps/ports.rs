@@ -1,16 +1,17 @@
-//! The ports: takes connections, HTTP/1.1 and HTTP/2 on the same, and lets go of them when the gateway stops. Never looks at
-//! what is asked.
+//! Ports of programs that answer HTTP: takes connections, HTTP/1.1 and HTTP/2 on the same, and lets go of them when the
+//! program stops. Never looks at what is asked.
 
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
+use serde_json::json;
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpListener, TcpSocket, TcpStream},
@@ -19,10 +20,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::front::problem;
-use crate::{apps::failure::Failure, process};
+use super::failure::Failure;
+use crate::process;
 
-/// Files that the gateway opens besides connections.
+/// Files that a program opens besides connections.
 const OTHER_FILES: u64 = 256;
 /// Connections that the system keeps until they are taken.
 const BACKLOG: u32 = 4_096;
@@ -130,7 +131,7 @@ where
 
 /// Says in one piece that there is no room.
 async fn turn_away(mut stream: TcpStream) {
-    let body = problem(503, "TOO_MANY_CONNECTIONS", "the gateway has as many connections as it may open files");
+    let body = problem(503, "TOO_MANY_CONNECTIONS", "as many connections are open as files may be");
     let body = http_body_util::BodyExt::collect(body.into_body()).await.map(|body| body.to_bytes()).unwrap_or_default();
     let head = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
@@ -139,4 +140,21 @@ async fn turn_away(mut stream: TcpStream) {
     );
     // Into the buffer of a new connection it fits at once.
     let _ = stream.write_all(&[head.as_bytes(), &body].concat()).await;
+}
+
+/// An answer of the program's own, as RFC 9457 writes it.
+pub fn problem(status: u16, reason: &str, detail: &str) -> Response<Full<Bytes>> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let title = status.canonical_reason().unwrap_or_default();
+    let body = json!({
+        "type": "about:blank", "title": title, "status": status.as_u16(), "reason": reason, "detail": detail,
+    });
+    let mut response = Response::new(Full::from(body.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
