@@ -1,0 +1,116 @@
+//! Where events may go, as it is configured. Names compare without case. Pure.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::Deserialize;
+
+/// A destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// In capital letters: so it stands in keys and in events.
+    pub name: String,
+    /// Where its events are published.
+    pub output_topic: String,
+    /// The subject of the registry whose newest schema they are written in.
+    pub output_subject: String,
+}
+
+/// Destinations by their names, as JSON or TOML has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Configured(BTreeMap<String, Parts>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Parts {
+    output_topic: String,
+    output_subject: String,
+}
+
+/// Why it makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nonsense(String);
+
+impl Configured {
+    /// Reads the text of a flag: `{"FINANCE": {"output_topic": "…", "output_subject": "…"}, …}`.
+    pub fn from_json(text: &str) -> Result<Self, Nonsense> {
+        serde_json::from_str(text).map_err(|error| Nonsense(format!("the destination configurations are no JSON: {error}")))
+    }
+
+    /// The destinations, by name; at least one.
+    pub fn destinations(&self) -> Result<Vec<Destination>, Nonsense> {
+        let mut known: BTreeMap<String, &str> = BTreeMap::new();
+        let mut destinations = Vec::new();
+        for (written, Parts { output_topic, output_subject }) in &self.0 {
+            let name = canonical(written);
+            if name.is_empty() {
+                return Err(Nonsense("a destination has an empty name".to_owned()));
+            }
+            for (part, value) in [("output_topic", output_topic), ("output_subject", output_subject)] {
+                if value.is_empty() {
+                    return Err(Nonsense(format!("destination {written:?} has no {part}")));
+                }
+            }
+            if let Some(other) = known.insert(name.clone(), written) {
+                let what = format!("destinations {other:?} and {written:?} are the same, as case does not count");
+                return Err(Nonsense(what));
+            }
+            let (output_topic, output_subject) = (output_topic.clone(), output_subject.clone());
+            destinations.push(Destination { name, output_topic, output_subject });
+        }
+        match destinations.is_empty() {
+            true => Err(Nonsense("there is no destination: configure one at least".to_owned())),
+            false => Ok(destinations),
+        }
+    }
+}
+
+/// A destination's name as it is compared.
+pub fn canonical(name: &str) -> String {
+    name.trim().to_uppercase()
+}
+
+impl fmt::Display for Nonsense {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<Destination>, String> {
+        let destinations = Configured::from_json(text).and_then(|configured| configured.destinations());
+        destinations.map_err(|nonsense| nonsense.to_string())
+    }
+
+    #[test]
+    fn names_are_in_capital_letters() {
+        let text = r#"{"marketing": {"output_topic": "m", "output_subject": "s"},
+            "FINANCE": {"output_topic": "f", "output_subject": "s"}}"#;
+        let found = read(text).unwrap();
+        let told: Vec<_> = found.iter().map(|found| (found.name.as_str(), found.output_topic.as_str())).collect();
+        assert_eq!(told, [("FINANCE", "f"), ("MARKETING", "m")]);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for (text, expected) in [
+            (r#"{"A": {"output_topic": "m"}}"#, r#"destination "A" has no output_subject"#),
+            (r#"{"A": {"output_subject": "m"}}"#, r#"destination "A" has no output_topic"#),
+            (r#"{"A": {"output_topic": "m", "output_subject": ""}}"#, r#"destination "A" has no output_subject"#),
+            ("{}", "there is no destination"),
+            (r#"{" ": {"output_topic": "m", "output_subject": "s"}}"#, "empty name"),
+            (r#"{"A": {"output_topic": "m", "output_subject": "s", "x": 1}}"#, "unknown field `x`"),
+            (r#"{"A": {"output_topic": 7, "output_subject": "s"}}"#, "no JSON"),
+            ("{", "no JSON"),
+            (
+                r#"{"a": {"output_topic": "m", "output_subject": "s"}, "A": {"output_topic": "m", "output_subject": "s"}}"#,
+                r#"destinations "A" and "a" are the same"#,
+            ),
+        ] {
+            let told = read(text).unwrap_err();
+            assert!(told.contains(expected), "{told}");
+        }
+    }
+}
