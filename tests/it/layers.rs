@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // These read and write payloads by their schemas, which they have of a registry as anybody else: the rules are pure.
     ("apps/route", &["apps", "apps/registry", "client", "pb", "clock", "process", "units", "schema"]),
     ("apps/events", &["apps", "apps/registry", "client", "pb", "clock", "process", "units", "schema"]),
-    ("apps/registry", &["apps", "client", "clock", "units", "schema"]),
+    ("apps/registry", &["apps", "units", "schema"]),
     // Shows what `serve` would run with.
     ("apps/config", &["apps", "apps/serve", "config"]),
     ("apps", &["client", "pb", "clock", "process", "units"]),

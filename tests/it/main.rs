@@ -21,6 +21,7 @@ mod profiles;
 mod readme;
 mod rest;
 mod review;
+mod route;
 mod schemas;
 mod simulation;
 mod support;

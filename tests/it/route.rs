@@ -1,0 +1,3 @@
+//! Events on their way to the topics of their destinations, through the binary and from outside.
+
+mod registry;
