@@ -1,10 +1,10 @@
 //! The binary `tilde`: parses, runs one thing, and prints an error that says what to do.
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tilde::apps::{
-    bench, call, config, consume, failure,
+    bench, call, config, consume, dashes, failure,
     flags::{self, Flags},
     gateway, inbox, log, namespace, publish, respond, review, schema, serve, subscribe, subscription, topics,
     transfer::{export, import},
@@ -62,7 +62,8 @@ Exit codes:
 
 fn main() -> ExitCode {
     let mut command = flags::signed(Cli::command());
-    let matches = command.get_matches_mut();
+    let arguments = dashes::doubled(&command, env::args_os());
+    let matches = command.try_get_matches_from_mut(arguments).unwrap_or_else(|error| error.exit());
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
     let result = match cli.command {
         Command::Serve(args) => serve::run(args),

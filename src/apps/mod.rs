@@ -30,6 +30,7 @@ pub mod log;
 pub mod bench;
 
 pub mod ask;
+pub mod dashes;
 pub mod delivery;
 pub mod durability;
 pub mod failure;
