@@ -6,7 +6,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tilde::apps::{
     bench, call, config, consume, dashes, failure,
     flags::{self, Flags},
-    gateway, inbox, log, namespace, publish, respond, review, schema, serve, subscribe, subscription, topics,
+    gateway, inbox, log, namespace, publish, respond, review, route, schema, serve, subscribe, subscription, topics,
     transfer::{export, import},
     watch,
 };
@@ -36,6 +36,7 @@ enum Command {
     Subscription(subscription::Args),
     Watch(watch::Args),
     Review(review::Args),
+    Route(route::Args),
     Topics(topics::Args),
     Namespace(namespace::Args),
     Schema(schema::Args),
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         Command::Subscription(args) => subscription::run(args),
         Command::Watch(args) => watch::run(args),
         Command::Review(args) => review::run(args),
+        Command::Route(args) => route::run(args),
         Command::Topics(args) => topics::run(args),
         Command::Namespace(args) => namespace::run(args),
         Command::Schema(args) => schema::run(args),

@@ -18,6 +18,8 @@ pub mod subscription;
 pub mod review;
 pub mod watch;
 
+pub mod route;
+
 pub mod namespace;
 pub mod schema;
 pub mod topics;

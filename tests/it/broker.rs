@@ -6,6 +6,7 @@ mod drain;
 mod early;
 mod explain;
 mod filters;
+mod keys;
 mod lag;
 mod live;
 mod namespaces;

@@ -33,7 +33,8 @@ pub struct Nonsense(String);
 impl Configured {
     /// Reads the text of a flag: `{"FINANCE": {"output_topic": "…", "output_subject": "…"}, …}`.
     pub fn from_json(text: &str) -> Result<Self, Nonsense> {
-        serde_json::from_str(text).map_err(|error| Nonsense(format!("the destination configurations are no JSON: {error}")))
+        serde_json::from_str(text)
+            .map_err(|error| Nonsense(format!("the destination configurations are no JSON: {error}")))
     }
 
     /// The destinations, by name; at least one.

@@ -76,9 +76,9 @@ fn what_is_created_is_listed_and_shown() {
 
     let shown = sub(&broker, &["show", "orders"]).text();
     for line in [
-        "dead letters          to $dead/orders\n",
-        "max attempts          3\n",
-        "backlog               0 messages, 0 B\n",
+        "dead letters             to $dead/orders\n",
+        "max attempts             3\n",
+        "backlog                  0 messages, 0 B\n",
     ] {
         assert!(shown.contains(line), "{shown}");
     }
