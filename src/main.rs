@@ -4,7 +4,7 @@ use std::{env, process::ExitCode};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tilde::apps::{
-    bench, call, config, consume, dashes, failure,
+    bench, call, config, consume, dashes, events, failure,
     flags::{self, Flags},
     gateway, inbox, log, namespace, publish, respond, review, route, schema, serve, subscribe, subscription, topics,
     transfer::{export, import},
@@ -37,6 +37,7 @@ enum Command {
     Watch(watch::Args),
     Review(review::Args),
     Route(route::Args),
+    Events(events::Args),
     Topics(topics::Args),
     Namespace(namespace::Args),
     Schema(schema::Args),
@@ -54,8 +55,8 @@ Three terminals:
   tilde publish orders/eu '{\"id\":7}'
 
 Exit codes:
-  0  done; of `serve`, `subscribe`, `respond`, `consume`, `watch`, `review`, `publish --lines`: or stopped by a signal,
-     with all in order
+  0  done; of `serve`, `subscribe`, `respond`, `consume`, `watch`, `review`, `events`, `publish --lines`: or stopped by
+     a signal, with all in order
   1  failed, or refused by the broker; of `serve` and `config` also: a setting is wrong
   2  the command line is wrong or incomplete, and nothing was tried
   3  of `consume --count`: as many were settled as were asked for, and some of them as failed;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         Command::Watch(args) => watch::run(args),
         Command::Review(args) => review::run(args),
         Command::Route(args) => route::run(args),
+        Command::Events(args) => events::run(args),
         Command::Topics(args) => topics::run(args),
         Command::Namespace(args) => namespace::run(args),
         Command::Schema(args) => schema::run(args),

@@ -3,7 +3,6 @@
 
 use std::{
     io::{self, BufWriter, Write as _},
-    str::FromStr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,24 +13,11 @@ use std::{
 
 use serde::Serialize;
 
-use super::output::Format;
+use super::{level::Level, output::Format};
 use crate::clock::{Clock as _, SystemClock};
 
 /// Lines that wait to be written, at most.
 const LINES: usize = 16_384;
-
-/// How much something matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// What happens to each event.
-    Debug,
-    /// As it should be.
-    Info,
-    /// Not as it should be: somebody should look.
-    Warn,
-    /// It cannot go on like that.
-    Error,
-}
 
 /// Where lines are handed in. Clones write the same log.
 #[derive(Clone, Debug)]
@@ -91,7 +77,7 @@ impl Journal {
 
     /// Not as it should be: somebody should look.
     pub fn warn(&self, message: &str) {
-        self.tell(Level::Warn, message);
+        self.tell(Level::Warning, message);
     }
 
     /// It cannot go on like that.
@@ -138,7 +124,7 @@ fn write(waiting: &Receiver<String>, form: &Form, lost: &AtomicU64) {
             std::iter::once(first).chain(waiting.try_iter()).try_for_each(|line| out.write_all(line.as_bytes()));
         let missing = lost.swap(0, Relaxed);
         let missing = (missing > 0).then(|| {
-            form.told(Level::Warn, &format!("{missing} lines of the log are missing here: it is read too slowly"))
+            form.told(Level::Warning, &format!("{missing} lines of the log are missing here: it is read too slowly"))
         });
         let all =
             written.and_then(|()| out.write_all(missing.unwrap_or_default().as_bytes())).and_then(|()| out.flush());
@@ -166,32 +152,6 @@ impl Form {
     fn object(&self, level: Level, what: &impl Serialize) -> String {
         let line = Line { time: now(), level: level.as_str(), processor_id: self.processor_id.as_deref(), what };
         serde_json::to_string(&line).map(|line| line + "\n").unwrap_or_default()
-    }
-}
-
-impl FromStr for Level {
-    type Err = String;
-
-    /// By the names that Python's logging has for them, in any case.
-    fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text.to_ascii_uppercase().as_str() {
-            "DEBUG" => Level::Debug,
-            "INFO" => Level::Info,
-            "WARNING" | "WARN" => Level::Warn,
-            "ERROR" | "CRITICAL" => Level::Error,
-            _ => return Err(format!("{text:?} is no level: there are DEBUG, INFO, WARNING, ERROR and CRITICAL")),
-        })
-    }
-}
-
-impl Level {
-    fn as_str(self) -> &'static str {
-        match self {
-            Level::Debug => "debug",
-            Level::Info => "info",
-            Level::Warn => "warn",
-            Level::Error => "error",
-        }
     }
 }
 

@@ -26,6 +26,8 @@ pub mod topics;
 
 pub mod transfer;
 
+pub mod events;
+
 pub mod config;
 pub mod log;
 
@@ -40,6 +42,7 @@ pub mod flags;
 pub mod gap;
 pub mod interrupt;
 pub mod journal;
+pub mod level;
 pub mod limit;
 pub mod message;
 pub mod number;

@@ -1,3 +1,4 @@
 //! Events on their way to the topics of their destinations, through the binary and from outside.
 
+mod events;
 mod registry;

@@ -15,10 +15,7 @@ use serde::Serialize;
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    super::{
-        journal::{Journal, Level},
-        ports::problem,
-    },
+    super::{journal::Journal, level::Level, ports::problem},
     answer::Answer,
     hall::{Hall, Outcome},
     key::FileKey,

@@ -38,6 +38,7 @@ use super::{
     registry::{Refusal, Registry, patiently},
     remote::{self, Remote, Tenant},
 };
+use crate::client::DEFAULT_URL;
 
 /// Send events on to the topic of their destination
 ///
@@ -46,7 +47,7 @@ use super::{
 /// arrive twice after a crash. What cannot be routed goes to the dead letters with the reason. Several routers with the same
 /// --group-id share the work; events with the same key stay in order. Flags may have one dash, and underscores.
 #[derive(clap::Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_arg("broker", |arg| arg.visible_alias("bootstrap-server")))]
 pub struct Args {
     #[command(flatten)]
     flags: Flags,
@@ -85,7 +86,8 @@ Ctrl-C or SIGTERM: takes nothing more, waits until what is under way is durable,
 /// Runs it.
 pub fn run(mut args: Args) -> anyhow::Result<()> {
     let (settings, destinations) = args.flags.settings()?;
-    if let Some(broker) = &settings.broker {
+    // A flag goes before the file. Whoever names the broker that is there unasked has named none.
+    if let Some(broker) = settings.broker.as_ref().filter(|_| args.remote.broker == DEFAULT_URL) {
         args.remote.broker.clone_from(broker);
     }
     remote::run(async {

@@ -22,14 +22,8 @@ use super::{
 };
 use crate::{
     apps::{
-        failure::Failure,
-        gap,
-        interrupt::Interrupt,
-        journal::{Journal, Level},
-        output,
-        patience::Patience,
-        registry::Registry,
-        remote::Remote,
+        failure::Failure, gap, interrupt::Interrupt, journal::Journal, level::Level, output, patience::Patience,
+        registry::Registry, remote::Remote,
     },
     client::{Client, Consumer, Delivery, Fault},
     clock::{Clock as _, SystemClock},
@@ -213,7 +207,7 @@ impl Router {
     fn reject(&self, why: Dead, reason: &str, delivery: Delivery) {
         let sequence = delivery.message.sequence;
         let line = Line { event: sequence, verdict: "INVALID", ordering_key: "", topic: "", reason };
-        self.parts.journal.record(Level::Warn, &line, || format!("[INVALID] event {sequence}: {reason}"));
+        self.parts.journal.record(Level::Warning, &line, || format!("[INVALID] event {sequence}: {reason}"));
         self.parts.measures.dead_lettered(why);
         drop(delivery.reject(reason));
     }

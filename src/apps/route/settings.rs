@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::destination::{Configured, Destination};
 use crate::{
-    apps::{failure::Failure, journal::Level, number},
+    apps::{failure::Failure, level::Level, number},
     client,
     units::{Span, above_zero},
 };
@@ -28,10 +28,6 @@ pub struct Flags {
     /// This router's name, in every event that it sends on and in every line of its log
     #[arg(long, value_name = "ID")]
     processor_id: Option<String>,
-
-    /// The broker, as --broker
-    #[arg(long, value_name = "HOST:PORT", value_parser = client::full_url)]
-    bootstrap_server: Option<String>,
 
     /// The registry of the schemas; any that speaks Confluent's protocol [default: that of the broker and its namespace]
     #[arg(long, value_name = "URL")]
@@ -61,8 +57,8 @@ pub struct Flags {
     #[arg(long, value_name = "N", value_parser = number::from_one)]
     no_messages_before_poll_producers: Option<u64>,
 
-    /// DEBUG has a line for every event, INFO and WARNING for what cannot be routed too, ERROR for neither [default: INFO]
-    #[arg(long, value_name = "LEVEL")]
+    /// What is logged; what cannot be routed is with WARNING [default: INFO]
+    #[arg(long, value_name = "LEVEL", value_enum, ignore_case = true)]
     log_level: Option<Level>,
 
     /// Where /metrics is served, as in 127.0.0.1:8091; port 0 takes any that is free [default: nowhere]
@@ -104,7 +100,7 @@ struct File {
 pub struct Settings {
     /// Its name.
     pub processor_id: String,
-    /// The broker's full URL, if it is named here.
+    /// The broker's full URL, if the file names one.
     pub broker: Option<String>,
     /// The registry, if it is not the broker's own.
     pub registry: Option<String>,
@@ -152,7 +148,7 @@ impl Flags {
         }
         let settings = Settings {
             processor_id: needed("processor_id", &self.processor_id, file.processor_id)?,
-            broker: self.bootstrap_server.clone().or(url),
+            broker: url,
             registry: self.schema_registry_url.clone().or(file.schema_registry_url),
             source_topic: needed("source_topic", &self.source_topic, file.source_topic)?,
             group_id: needed("group_id", &self.group_id, file.group_id)?,
@@ -206,7 +202,9 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 fn spelled<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Level>, D::Error> {
-    String::deserialize(from)?.parse().map(Some).map_err(serde::de::Error::custom)
+    let text = String::deserialize(from)?;
+    let level = <Level as clap::ValueEnum>::from_str(&text, true);
+    level.map(Some).map_err(|_| serde::de::Error::custom(format!("{text:?} is no level, as INFO is one")))
 }
 
 fn spelled_interval<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
@@ -249,11 +247,14 @@ mod tests {
 
     #[test]
     fn flags_go_before_the_file_and_the_file_before_the_defaults() {
-        let words = ["--group-id", "other", "--bootstrap-server", "broker", "--commit-interval", "2"];
+        let words = ["--group-id", "other", "--commit-interval", "2"];
         let (found, destinations) = settings(WHOLE, &words).unwrap();
         assert_eq!((found.processor_id.as_str(), found.group_id.as_str(), found.batch), ("r1", "other", 100));
-        assert_eq!((found.interval, found.level), (Duration::from_secs(2), Level::Warn));
-        assert_eq!(found.broker.as_deref(), Some("http://broker:7126"));
+        assert_eq!((found.interval, found.level), (Duration::from_secs(2), Level::Warning));
+        assert_eq!(
+            settings(&format!("bootstrap_server = \"b\"\n{WHOLE}"), &[]).unwrap().0.broker.unwrap(),
+            "http://b:7126"
+        );
         assert_eq!(destinations[0].name, "FINANCE");
         assert_eq!(settings(WHOLE, &[]).unwrap().0.interval, Duration::from_millis(500));
         let json = r#"{"a": {"output_topic": "t", "output_subject": "s"}}"#;
