@@ -26,7 +26,7 @@ use crate::{
     pb::v1::{self as pb, ExportRequest, TransferEnd, piece::Piece},
 };
 
-/// Write all that a namespace holds to a file: messages, and subscriptions with where they stand
+/// Write all that a namespace holds to a file: schemas, messages, and subscriptions with where they stand
 ///
 /// `tilde import` brings it into any other broker, whatever the engine. Nothing is taken away. What is published while it
 /// runs is not part of it, so let publishers and consumers stop before if you are moving house.
@@ -93,18 +93,19 @@ impl Args {
     }
 
     fn print(&self, end: &TransferEnd, bytes: u64) -> anyhow::Result<()> {
-        let &pb::TransferEnd { messages, scheduled, subscriptions } = end;
+        let &pb::TransferEnd { messages, scheduled, subscriptions, schemas, .. } = end;
         let namespace = &self.tenant.namespace;
         let text = match self.format {
             Format::Json => json!({
                 "namespace": namespace, "messages": messages, "scheduled": scheduled, "subscriptions": subscriptions,
-                "bytes": bytes,
+                "schemas": schemas, "bytes": bytes,
             })
             .to_string(),
             Format::Text => {
-                let [messages, scheduled, subscriptions] = counted(messages, scheduled, subscriptions);
+                let [messages, scheduled, subscriptions, schemas] =
+                    counted([messages, scheduled, subscriptions, schemas]);
                 format!(
-                    "{messages}, {scheduled} and {subscriptions} of namespace {namespace} exported, {}",
+                    "{messages}, {scheduled}, {subscriptions} and {schemas} of namespace {namespace} exported, {}",
                     output::bytes(bytes)
                 )
             }
@@ -119,10 +120,11 @@ impl Args {
 }
 
 /// How much there is, in words.
-pub fn counted(messages: u64, scheduled: u64, subscriptions: u64) -> [String; 3] {
+pub fn counted([messages, scheduled, subscriptions, schemas]: [u64; 4]) -> [String; 4] {
     [
         output::count(messages, "message"),
         output::count(scheduled, "scheduled message"),
         output::count(subscriptions, "subscription"),
+        output::count(schemas, "schema"),
     ]
 }

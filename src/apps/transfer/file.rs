@@ -116,6 +116,10 @@ impl<R: Read> Reader<R> {
     fn count(&mut self, piece: &Piece) -> anyhow::Result<()> {
         match piece {
             Piece::Namespace(_) => {}
+            Piece::Schemas(moved) => {
+                self.came.schemas.add_assign(moved.schemas.len() as u64);
+                self.came.subjects.add_assign(moved.subjects.len() as u64);
+            }
             Piece::Messages(moved) => self.came.messages.add_assign(moved.messages.len() as u64),
             Piece::Scheduled(moved) => self.came.scheduled.add_assign(moved.messages.len() as u64),
             Piece::Subscription(_) => self.came.subscriptions += 1,
@@ -170,12 +174,14 @@ fn read_full(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pb::v1::{Message, MovedMessages, MovedSubscription, Namespace};
+    use crate::pb::v1::{
+        Message, MovedMessages, MovedSchema, MovedSchemas, MovedSubject, MovedSubscription, Namespace, Schema,
+    };
 
     fn pieces() -> Vec<Piece> {
         let messages =
             |count| MovedMessages { messages: vec![Message { topic: "t".into(), ..Default::default() }; count] };
-        let end = TransferEnd { messages: 3, scheduled: 1, subscriptions: 1 };
+        let end = TransferEnd { messages: 3, scheduled: 1, subscriptions: 1, ..Default::default() };
         vec![
             Piece::Namespace(Namespace { name: "team".into(), ..Default::default() }),
             Piece::Messages(messages(1)),
@@ -212,6 +218,23 @@ mod tests {
     fn what_was_written_is_read() {
         assert_eq!(read(FIXTURE).unwrap(), pieces());
         assert_eq!(written(&pieces()), FIXTURE);
+    }
+
+    /// As version 1 writes it where something is registered. A file without that is as it was before there were schemas.
+    const REGISTERED: &[u8] = b"tilde export 1\n\r\n\x06\n\x04team}\xf82\xe9\xcc\x162\x0f\n\x08\n\x020\x01\x12\x02ab\x12\x03\n\x01s}\xde\xba\x87\x1d\x0c\x12\x05\n\x03\n\x01t}h\xff_\xaf\x11\x12\n\n\x03\n\x01t\n\x03\n\x01t}#\xad\x1e_\x0c\x1a\x05\n\x03\n\x01t};\x02r\xe1\t\"\x02\x10\x07}\xaa\xbbE\x84\x11*\n\x08\x03\x10\x01\x18\x01 \x01(\x01}O&\x08;";
+
+    #[test]
+    fn what_is_registered_is_read_and_counted() {
+        let schema = MovedSchema { schema: Some(Schema { id: 1, ..Default::default() }), digest: "ab".into() };
+        let subject = MovedSubject { subject: "s".into(), ..Default::default() };
+        let moved = MovedSchemas { schemas: vec![schema], subjects: vec![subject] };
+        let mut pieces = pieces();
+        pieces.insert(1, Piece::Schemas(moved));
+        assert!(read(&written(&pieces)).unwrap_err().contains("an end that counted more"));
+        *pieces.last_mut().unwrap() =
+            Piece::End(TransferEnd { messages: 3, scheduled: 1, subscriptions: 1, schemas: 1, subjects: 1 });
+        assert_eq!(read(REGISTERED).unwrap(), pieces);
+        assert_eq!(written(&pieces), REGISTERED);
     }
 
     #[test]

@@ -29,11 +29,11 @@ use crate::{
     pb::v1::{self as pb, ImportRequest, ImportResponse, TransferEnd, piece::Piece},
 };
 
-/// Bring what `tilde export` wrote into a namespace: messages, and subscriptions that go on where they were
+/// Bring what `tilde export` wrote into a namespace: schemas, messages, and subscriptions that go on where they were
 ///
 /// The namespace must hold no messages and no subscriptions, and nobody may publish to it meanwhile. If there is none of
-/// its name, it is made with the settings that it had. Messages get new sequences and the time of the import. An import
-/// that breaks off says what to do.
+/// its name, it is made with the settings that it had. Schemas keep their ids: those that it has must be the same. Messages
+/// get new sequences and the time of the import. An import that breaks off says what to do.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -161,17 +161,17 @@ impl Args {
     }
 
     fn print(&self, namespace: &str, answer: &ImportResponse) -> anyhow::Result<()> {
-        let &ImportResponse { messages, scheduled, expired, subscriptions, created, .. } = answer;
+        let &ImportResponse { messages, scheduled, expired, subscriptions, created, schemas, .. } = answer;
         if self.format == Format::Json {
             return Ok(output::json(&json!({
                 "namespace": namespace, "messages": messages, "scheduled": scheduled, "expired": expired,
-                "subscriptions": subscriptions, "created": created,
+                "subscriptions": subscriptions, "schemas": schemas, "created": created,
             }))?);
         }
-        let [messages, scheduled, subscriptions] = counted(messages, scheduled, subscriptions);
+        let [messages, scheduled, subscriptions, schemas] = counted([messages, scheduled, subscriptions, schemas]);
         let expired = if expired > 0 { format!("; {expired} had expired") } else { String::new() };
         output::line(format!(
-            "{messages}, {scheduled} and {subscriptions} imported into namespace {namespace}{expired}"
+            "{messages}, {scheduled}, {subscriptions} and {schemas} imported into namespace {namespace}{expired}"
         ))?;
         if !created {
             eprintln!("namespace {namespace} was there, and keeps its settings");

@@ -4,6 +4,7 @@
 mod demand;
 mod draft;
 mod frame;
+mod moving;
 mod registry;
 mod rules;
 mod stored;
@@ -12,14 +13,15 @@ use std::sync::Arc;
 
 pub use self::{
     draft::{Draft, Reference},
+    moving::{Leaving, MovedSchema, MovedSchemas, MovedSubject},
     registry::Registry,
     rules::Rules,
+    stored::{StoredSubject, StoredVersion},
 };
 use self::{
     frame::Frame,
     registry::Versioned,
     rules::{chosen, compare, in_force, incompatible, refuse_read_only, refuse_referenced},
-    stored::{StoredSubject, StoredVersion},
 };
 use super::{Broker, served::Served};
 use crate::model::{Error, NamespaceName, Reason, Result, limits, topic};

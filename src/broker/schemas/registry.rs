@@ -138,6 +138,12 @@ impl Registry {
         self.state().get(&key)?.map(|value| stored::parse(&key, &value.bytes)).transpose()
     }
 
+    /// Keeps a schema under an id that none has. Answers whether it did.
+    pub async fn put_stored(&self, id: u32, schema: &StoredSchema) -> Result<bool> {
+        let key = format!("{}{}", self.prefix, id_key(id));
+        Ok(self.state().put(&key, stored::bytes(schema), 0).await?.is_some())
+    }
+
     /// A schema as it was brought.
     pub fn draft(&self, id: u32) -> Result<Option<Draft>> {
         let Some(stored) = self.stored(id)? else { return Ok(None) };
@@ -191,11 +197,9 @@ impl Registry {
                 let message = format!("the namespace has {most} schemas, as many as it may: use another namespace");
                 return Err(Error::new(Reason::QuotaExceeded, message).with("limit", most));
             }
-            let key = format!("{}{}", self.prefix, id_key(next));
             let Draft { kind, text, references } = draft.clone();
-            let schema = StoredSchema::new(kind, text, references, digest.to_owned());
             // Somebody else may take this number first.
-            self.state().put(&key, stored::bytes(&schema), 0).await?;
+            self.put_stored(next, &StoredSchema::new(kind, text, references, digest.to_owned())).await?;
             self.catch_up().await?;
         }
     }

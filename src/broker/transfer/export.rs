@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Carried, Piece, Totals, everything};
 use crate::{
-    broker::{Broker, Shared, schedule::Waiting, served::Place},
+    broker::{Broker, Shared, schedule::Waiting, schemas::Leaving, served::Place},
     model::{Error, Namespace, NamespaceName, PatternSet, Reason, Record, Records, Result, Sequence},
 };
 
@@ -27,6 +27,8 @@ pub struct Export {
 }
 
 enum Phase {
+    /// What payloads name comes before them.
+    Schemas(Leaving),
     /// Everything but what is scheduled, and the marks of the schedule.
     Messages(Arc<PatternSet>),
     /// What is scheduled and waits.
@@ -40,7 +42,7 @@ impl Broker {
     ///
     /// Where its subscriptions stand is found first, and only then where the log ends. So whatever is settled in between
     /// comes again after the move. The other way round, a message that is given up in between would be lost: settled, and
-    /// its dead letter behind the end.
+    /// its dead letter behind the end. What is registered is found last of all: so what a message names is there.
     pub async fn export(&self, namespace: &NamespaceName) -> Result<Export> {
         self.refuse_while_draining()?;
         if !self.shared.works() {
@@ -50,13 +52,14 @@ impl Broker {
         let subscriptions = self.carried(namespace).await?;
         served.place.log.hear_all().await?;
         let bounds = served.place.log.bounds();
+        let schemas = served.place.schemas.leave().await?;
         tracing::info!(%namespace, end = %bounds.end, subscriptions = subscriptions.len(), "the namespace is exported");
         Ok(Export {
             shared: self.shared.clone(),
             place: served.place.clone(),
             settings: Some(Box::new(served.settings.clone())),
             subscriptions,
-            phase: Phase::Messages(everything::patterns()),
+            phase: Phase::Schemas(schemas),
             from: bounds.first,
             end: bounds.end,
             waiting: Waiting::default(),
@@ -91,7 +94,15 @@ impl Export {
             return Ok(Some(Piece::Settings(settings)));
         }
         loop {
-            match &self.phase {
+            match &mut self.phase {
+                Phase::Schemas(leaving) => {
+                    if let Some(moved) = leaving.next(&self.place.schemas)? {
+                        self.totals.schemas += moved.schemas.len() as u64;
+                        self.totals.subjects += moved.subjects.len() as u64;
+                        return Ok(Some(Piece::Schemas(moved)));
+                    }
+                    self.phase = Phase::Messages(everything::patterns());
+                }
                 Phase::Messages(patterns) => {
                     let patterns = patterns.clone();
                     if let Some(records) = self.read(&patterns, Waiting::note).await? {

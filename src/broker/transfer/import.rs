@@ -4,7 +4,7 @@
 
 use std::{mem, sync::Arc};
 
-use super::{Carried, Moved, Progress, Totals, everything, places::Places};
+use super::{Carried, Moved, MovedSchemas, Progress, Totals, everything, places::Places};
 use crate::{
     broker::{
         Broker,
@@ -107,6 +107,19 @@ impl Import {
         &self.place.name
     }
 
+    /// Takes what is registered. What the namespace has already must be the same.
+    pub async fn schemas(&mut self, moved: MovedSchemas) -> Result<()> {
+        self.check()?;
+        moved.check(self.came.schemas)?;
+        let (schemas, subjects) = (moved.schemas.len() as u64, moved.subjects.len() as u64);
+        self.came.schemas += schemas;
+        self.came.subjects += subjects;
+        self.place.schemas.take_in(moved).await?;
+        self.imported.totals.schemas += schemas;
+        self.imported.totals.subjects += subjects;
+        Ok(())
+    }
+
     /// Takes messages, whose places rise. They are stored when this ends.
     pub async fn messages(&mut self, messages: Vec<Moved<'_>>) -> Result<()> {
         let mut draft = self.draft();
@@ -175,11 +188,11 @@ impl Import {
     /// Everything came, if it is as much as was sent: makes the subscriptions.
     pub async fn finish(&mut self, sent: Totals) -> Result<()> {
         if sent != self.came {
-            let Totals { messages, scheduled, subscriptions } = self.came;
+            let Totals { messages, scheduled, subscriptions, schemas, subjects } = self.came;
             let message = format!(
-                "{} messages, {} scheduled ones and {} subscriptions were announced, and {messages}, {scheduled} and \
-                 {subscriptions} came",
-                sent.messages, sent.scheduled, sent.subscriptions
+                "{} messages, {} scheduled ones, {} subscriptions, {} schemas and {} subjects were announced, and \
+                 {messages}, {scheduled}, {subscriptions}, {schemas} and {subjects} came",
+                sent.messages, sent.scheduled, sent.subscriptions, sent.schemas, sent.subjects
             );
             return Err(Error::new(Reason::RequestInvalid, message).field("end"));
         }
@@ -193,20 +206,22 @@ impl Import {
         let Imported { totals, expired, .. } = self.imported;
         tracing::info!(
             namespace = %self.place.name, messages = totals.messages, scheduled = totals.scheduled, expired,
-            subscriptions = totals.subscriptions, "the namespace was imported"
+            subscriptions = totals.subscriptions, schemas = totals.schemas, "the namespace was imported"
         );
         Ok(())
     }
 
     /// An error that ends the import, with what follows from it.
     pub fn broken_off(&self, error: Error) -> Error {
-        let Totals { messages, scheduled, subscriptions } = self.imported.totals;
+        let Totals { messages, scheduled, subscriptions, schemas, .. } = self.imported.totals;
         let name = &self.place.name;
-        match messages + scheduled + subscriptions {
-            0 => error.so("nothing was imported"),
+        match (messages + scheduled + subscriptions, schemas) {
+            (0, 0) => error.so("nothing was imported"),
+            // Those that come again are the same.
+            (0, _) => error.so(format_args!("only {schemas} schemas were imported into namespace {name}: they may stay")),
             _ => error.so(format_args!(
-                "{messages} messages, {scheduled} scheduled ones and {subscriptions} subscriptions were imported into \
-                 namespace {name}: {}, and import all of it again",
+                "{messages} messages, {scheduled} scheduled ones, {subscriptions} subscriptions and {schemas} schemas were \
+                 imported into namespace {name}: {}, and import all of it again",
                 make_room(name)
             )),
         }

@@ -15,7 +15,10 @@ pub use self::{
     export::Export,
     import::{Import, Imported},
 };
-pub use super::subscription::{Counts, Kind, OpenRun, Pause, Progress};
+pub use super::{
+    schemas::{MovedSchema, MovedSchemas, MovedSubject},
+    subscription::{Counts, Kind, OpenRun, Pause, Progress},
+};
 use crate::model::{Message, Namespace, Sequence, Subscription};
 
 /// A part of a namespace on its way out.
@@ -23,6 +26,8 @@ use crate::model::{Message, Namespace, Sequence, Subscription};
 pub enum Piece {
     /// The settings: the first piece.
     Settings(Box<Namespace>),
+    /// What is registered.
+    Schemas(MovedSchemas),
     /// Encoded records, in order.
     Messages(Vec<Bytes>),
     /// Encoded records of messages that wait for their time.
@@ -64,4 +69,8 @@ pub struct Totals {
     pub scheduled: u64,
     /// Subscriptions.
     pub subscriptions: u64,
+    /// Schemas, each under an id.
+    pub schemas: u64,
+    /// Subjects, with the one of no name.
+    pub subjects: u64,
 }

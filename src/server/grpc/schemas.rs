@@ -145,7 +145,8 @@ const LEVELS: [(Compatibility, pb::Compatibility); 7] = [
     (Compatibility::FullTransitive, pb::Compatibility::FullTransitive),
 ];
 
-fn parse(schema: Option<pb::Schema>) -> Result<Draft> {
+/// In: what somebody brings.
+pub fn parse(schema: Option<pb::Schema>) -> Result<Draft> {
     let schema = schema.ok_or_else(|| invalid("schema", "there is no schema"))?;
     let kind = match schema.r#type {
         0 => Kind::Avro,
@@ -159,7 +160,8 @@ fn parse(schema: Option<pb::Schema>) -> Result<Draft> {
     Ok(Draft { kind, text: schema.text, references: schema.references.into_iter().map(reference).collect() })
 }
 
-fn answer(registered: Registered) -> pb::Schema {
+/// Out.
+pub fn answer(registered: Registered) -> pb::Schema {
     let Registered { draft: Draft { kind, text, references }, subject, version, id, deleted } = registered;
     let reference = |Reference { name, subject, version }: Reference| pb::SchemaReference { name, subject, version };
     let (_, kind) = KINDS.iter().find(|(known, _)| *known == kind).expect("all are listed");
@@ -167,7 +169,8 @@ fn answer(registered: Registered) -> pb::Schema {
     pb::Schema { r#type: (*kind).into(), text, references, subject, version, id, deleted }
 }
 
-fn parse_rules(rules: pb::SchemaRules) -> Result<Rules> {
+/// In.
+pub fn parse_rules(rules: pb::SchemaRules) -> Result<Rules> {
     let compatibility = match rules.compatibility {
         0 => None,
         other => match LEVELS.iter().find(|(_, word)| i32::from(*word) == other) {
@@ -178,7 +181,8 @@ fn parse_rules(rules: pb::SchemaRules) -> Result<Rules> {
     Ok(Rules { compatibility, read_only: rules.read_only })
 }
 
-fn answer_rules(rules: Rules) -> pb::SchemaRules {
+/// Out.
+pub fn answer_rules(rules: Rules) -> pb::SchemaRules {
     let word = |level| LEVELS.iter().find(|(known, _)| *known == level).expect("all are listed").1;
     let compatibility = rules.compatibility.map_or(pb::Compatibility::Unspecified, word);
     pb::SchemaRules { compatibility: compatibility.into(), read_only: rules.read_only }

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, thread, time::Duration};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Answer, Tilde, nats::Nats, tilde};
+use crate::support::{Answer, Tilde, nats::Nats, plain, tilde};
 
 /// What is there of a subscription's work: topic, text or data, and which attempt it is.
 type Work = Vec<(Value, Value, Value)>;
@@ -195,6 +195,102 @@ fn to_jetstream_and_back_subscriptions_go_on_where_they_were() {
     assert_eq!(sub(&home, &["redrive", "strict", "--namespace", "home"]).text(), "1 dead letter sent back\n");
 }
 
+/// What the registry of a broker says.
+#[track_caller]
+fn registry(broker: &Tilde, method: &str, path: &str, body: &Value) -> Value {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let told = plain::ask(method, &format!("{}/schema-registry{path}", broker.url), &[], body.as_bytes());
+    assert_eq!(told.status(), 200, "{method} {path}: {}", told.text());
+    told.json()
+}
+
+/// Registers an Avro schema. Answers its id.
+#[track_caller]
+fn register(broker: &Tilde, subject: &str, schema: &str, references: &Value) -> u64 {
+    let body = json!({"schema": schema, "references": references});
+    registry(broker, "POST", &format!("/subjects/{subject}/versions"), &body)["id"].as_u64().unwrap()
+}
+
+/// All that is registered, and the rules.
+#[track_caller]
+fn registered(broker: &Tilde) -> Vec<Value> {
+    let paths = ["/schemas?deleted=true", "/schemas", "/config", "/mode", "/config/a", "/mode/b%2Fc"];
+    let ids = (1..=5).map(|id| format!("/schemas/ids/{id}"));
+    paths.into_iter().map(str::to_owned).chain(ids).map(|path| registry(broker, "GET", &path, &json!(null))).collect()
+}
+
+/// Versions of some subjects, deleted ones and one that nothing is left of but its ids, and rules.
+fn furnish_registry(broker: &Tilde) {
+    registry(broker, "PUT", "/config/a", &json!({"compatibility": "NONE"}));
+    assert_eq!(["\"int\"", "\"long\""].map(|schema| register(broker, "a", schema, &json!([]))), [1, 2]);
+    assert_eq!(register(broker, "b%2Fc", "\"int\"", &json!([])), 1);
+    registry(broker, "DELETE", "/subjects/a/versions/1", &json!(null));
+    let money = r#"{"type":"record","name":"Money","fields":[{"name":"cents","type":"long"}]}"#;
+    let order = r#"{"type":"record","name":"Order","fields":[{"name":"price","type":"Money"}]}"#;
+    let references = json!([{"name": "Money", "subject": "money", "version": 1}]);
+    assert_eq!([register(broker, "money", money, &json!([])), register(broker, "order", order, &references)], [3, 4]);
+    for path in
+        ["/subjects/order", "/subjects/order?permanent=true", "/subjects/money", "/subjects/money?permanent=true"]
+    {
+        registry(broker, "DELETE", path, &json!(null));
+    }
+    // More than what goes in one piece.
+    let large = format!(r#"{{"type":"enum","name":"Large","symbols":["A"],"doc":"{}"}}"#, "x".repeat(400 << 10));
+    assert_eq!(register(broker, "large", &large, &json!([])), 5);
+    registry(broker, "PUT", "/config", &json!({"compatibility": "FULL_TRANSITIVE"}));
+    registry(broker, "PUT", "/mode/b%2Fc", &json!({"mode": "READONLY"}));
+}
+
+#[test]
+fn what_is_registered_moves_under_its_ids() {
+    let (files, nats) = (Files::new(), Nats::start());
+    let url = nats.urls().remove(0);
+    let (embedded, home) = (Tilde::start(&[]), Tilde::start(&[]));
+    let cluster = [(); 2].map(|()| Tilde::start(&["--engine", "jetstream", "--nats", &url]));
+    furnish_registry(&embedded);
+    embedded.run(&["publish", "t", "a message"]).ok();
+    let all = registered(&embedded);
+    let (there, told) = files.export(&embedded, "there");
+    assert_eq!(told["schemas"], 5);
+    assert_eq!(import(&cluster[1], &there)["schemas"], 5);
+    assert_eq!(
+        [registered(&embedded), registered(&cluster[1]), registered(&cluster[0])],
+        [all.clone(), all.clone(), all]
+    );
+    // It goes on as it would have gone on there.
+    let path = "/subjects/b%2Fc/versions";
+    let told =
+        plain::ask("POST", &format!("{}/schema-registry{path}", cluster[0].url), &[], br#"{"schema":"\"long\""}"#);
+    assert_eq!(told.json()["error_code"], 42205, "it is read-only");
+    assert_eq!(register(&cluster[0], "new", "\"int\"", &json!([])), 1);
+    assert_eq!(register(&cluster[1], "newer", "\"long\"", &json!([])), 2);
+    assert_eq!(register(&cluster[0], "other", "\"string\"", &json!([])), 6);
+    let all = registered(&cluster[0]);
+    let (back, _) = files.export(&cluster[0], "back");
+    assert_eq!(import(&home, &back)["schemas"], 6);
+    assert_eq!(registered(&home), all);
+
+    // What is the same may be there, and what is not may not.
+    home.run(&["topics", "purge", "~", "--yes"]).ok();
+    assert_eq!(import(&home, &there)["schemas"], 5);
+    assert_eq!(registered(&home), all);
+    home.run(&["topics", "purge", "~", "--yes"]).ok();
+    let refused = |broker: &Tilde, what: &str| {
+        let told = broker.run(&["import", &back]).told(1);
+        assert!(told.contains(&format!("the namespace has another {what} than the one that moves in")), "{told}");
+        assert!(told.contains("(NAMESPACE_NOT_EMPTY)"), "{told}");
+        told
+    };
+    registry(&home, "PUT", "/config", &json!({"compatibility": "FULL"}));
+    refused(&home, "rule for all subjects");
+    registry(&home, "PUT", "/config", &json!({"compatibility": "FULL_TRANSITIVE"}));
+    registry(&home, "DELETE", "/subjects/newer", &json!(null));
+    refused(&home, "subject \"newer\"");
+    let other = Tilde::in_memory();
+    register(&other, "a", "\"string\"", &json!([]));
+    assert!(refused(&other, "schema with the id 1").contains("nothing was imported"));
+}
+
 #[test]
 fn what_was_due_meanwhile_is_published_and_what_expired_is_left_out() {
     let files = Files::new();
@@ -229,9 +325,13 @@ fn a_namespace_comes_with_its_settings_and_under_another_name() {
     broker.run(&["publish", "a", "x", "--namespace", "team-7"]).ok();
     let path = files.path("house").into_os_string().into_string().unwrap();
     let told = broker.run(&["export", &path, "--namespace", "team-7"]).text();
-    assert!(told.starts_with("1 message, 0 scheduled messages and 0 subscriptions of namespace team-7 exported, "));
+    assert!(
+        told.starts_with(
+            "1 message, 0 scheduled messages, 0 subscriptions and 0 schemas of namespace team-7 exported, "
+        )
+    );
     let told = broker.run(&["import", &path, "--namespace", "team-8"]).text();
-    assert_eq!(told, "1 message, 0 scheduled messages and 0 subscriptions imported into namespace team-8\n");
+    assert_eq!(told, "1 message, 0 scheduled messages, 0 subscriptions and 0 schemas imported into namespace team-8\n");
     let shown = broker.run(&["namespace", "show", "team-8", "--format", "json"]).json().remove(0);
     assert_eq!((&shown["max_age"], &shown["max_streams"]), (&json!("3d"), &json!(9)));
 
@@ -279,7 +379,9 @@ fn what_is_not_whole_or_finds_no_room_is_refused() {
     let told = to.run_with(&["import", "-"], &whole[..whole.len() / 2]).told(1);
     assert!(told.contains("standard input is not whole"), "{told}");
     assert!(
-        told.contains(" messages, 0 scheduled ones and 0 subscriptions were imported into namespace default"),
+        told.contains(
+            " messages, 0 scheduled ones, 0 subscriptions and 0 schemas were imported into namespace default"
+        ),
         "{told}"
     );
     assert!(told.contains("and import all of it again"), "{told}");

@@ -2,9 +2,9 @@
 
 use tilde::pb::v1::{
     AcknowledgeRequest, CreateSubscriptionRequest, ExportRequest, ImportRequest, ImportResponse,
-    ListSubscriptionsRequest, Message, MovedMessages, MovedSubscription, Namespace, OpenMessages, PullRequest,
-    Settlement, Subscription, TransferEnd, Verdict, piece::Piece, subscriptions_client::SubscriptionsClient,
-    transfer_client::TransferClient,
+    ListSubscriptionsRequest, Message, MovedMessages, MovedSchema, MovedSchemas, MovedSubject, MovedSubscription,
+    MovedVersion, Namespace, OpenMessages, PullRequest, Schema, Settlement, Subscription, TransferEnd, Verdict,
+    piece::Piece, subscriptions_client::SubscriptionsClient, transfer_client::TransferClient,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -61,6 +61,18 @@ fn subscription(open: &[(u64, u64)]) -> Piece {
     })
 }
 
+/// Schemas of these ids, and a subject with these versions: each its number and the id.
+fn schemas(ids: &[u32], versions: &[(u32, u32)]) -> Piece {
+    let schema = |&id: &u32| MovedSchema {
+        schema: Some(Schema { text: "\"int\"".into(), id, ..Default::default() }),
+        digest: "0a".repeat(32),
+    };
+    let version = |&(version, id): &(u32, u32)| MovedVersion { version, id, deleted: false };
+    let versions = versions.iter().map(version).collect();
+    let subject = MovedSubject { subject: "s".into(), versions, rules: None };
+    Piece::Schemas(MovedSchemas { schemas: ids.iter().map(schema).collect(), subjects: vec![subject] })
+}
+
 fn end(messages: u64) -> Piece {
     Piece::End(TransferEnd { messages, ..Default::default() })
 }
@@ -80,7 +92,7 @@ async fn whoever_publishes_while_a_namespace_moves_in_ends_that() {
     refusals::assert_refused(&refused, tonic::Code::FailedPrecondition, "NAMESPACE_NOT_EMPTY", Some("namespace"));
     let told = refused.message();
     assert!(told.starts_with("somebody else publishes to namespace default"), "{told}");
-    assert!(told.contains("2 messages, 0 scheduled ones and 0 subscriptions were imported into"), "{told}");
+    assert!(told.contains("2 messages, 0 scheduled ones, 0 subscriptions and 0 schemas were imported into"), "{told}");
     assert!(told.contains("import all of it again"), "{told}");
 }
 
@@ -165,10 +177,20 @@ async fn what_is_settled_after_an_export_began_comes_again_and_is_not_lost() {
 
 #[tokio::test]
 async fn what_makes_no_sense_is_refused() {
-    let cases: [(&[Piece], &str); 12] = [
+    let mut broken = schemas(&[1], &[]);
+    if let Piece::Schemas(moved) = &mut broken {
+        moved.schemas[0].digest.truncate(10);
+    }
+    let cases: [(&[Piece], &str); 18] = [
         (&[messages(&[1])], "the pieces are not in order"),
         (&[home(), home()], "the pieces are not in order"),
         (&[home(), Piece::Scheduled(moved(&[], "t")), messages(&[1])], "the pieces are not in order"),
+        (&[home(), messages(&[1]), schemas(&[], &[])], "the pieces are not in order"),
+        (&[home(), schemas(&[2], &[])], "schema 2 does not belong behind schema 0"),
+        (&[home(), schemas(&[1], &[]), schemas(&[1], &[])], "schema 1 does not belong behind schema 1"),
+        (&[home(), schemas(&[1], &[(1, 1), (2, 2)])], "subject \"s\" names schema 2, which did not come"),
+        (&[home(), schemas(&[1], &[(1, 1), (1, 1)])], "the versions of subject \"s\" do not rise"),
+        (&[home(), broken], "the digest of schema 1 is none"),
         (&[home(), messages(&[5, 5])], "message 5 does not belong behind message 5"),
         (&[home(), messages(&[5]), messages(&[4])], "message 4 does not belong behind message 5"),
         (&[home(), Piece::Messages(moved(&[5], "$scheduled"))], "message 5 does not belong"),
@@ -176,7 +198,7 @@ async fn what_makes_no_sense_is_refused() {
         (&[home(), Piece::Scheduled(moved(&[5], "$scheduled/t"))], "message 5 is not scheduled"),
         (
             &[home(), messages(&[5]), end(2)],
-            "2 messages, 0 scheduled ones and 0 subscriptions were announced, and 1, 0",
+            "2 messages, 0 scheduled ones, 0 subscriptions, 0 schemas and 0 subjects were announced, and 1, 0",
         ),
         (&[home(), subscription(&[(5, 1), (5, 1)])], "what subscription work has settled makes no sense"),
         (&[home(), subscription(&[(5, 100_001)])], "what subscription work has settled makes no sense"),

@@ -22,14 +22,16 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// A part of a namespace that moves. They come in the order of these fields: one namespace, any number of messages, of
-// scheduled ones and of subscriptions, one end. A file of `tilde export` is a line that says so, and then these, each
-// with its length before it as a varint.
+// A part of a namespace that moves. They come in the order in which they stand here: one namespace, any number of schemas,
+// of messages, of scheduled ones and of subscriptions, one end. A file of `tilde export` is a line that says so, and then
+// these, each with its length before it as a varint. Who does not know a kind of piece refuses it: a namespace without
+// schemas moves into brokers that know nothing of them.
 type Piece struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Piece:
 	//
 	//	*Piece_Namespace
+	//	*Piece_Schemas
 	//	*Piece_Messages
 	//	*Piece_Scheduled
 	//	*Piece_Subscription
@@ -87,6 +89,15 @@ func (x *Piece) GetNamespace() *Namespace {
 	return nil
 }
 
+func (x *Piece) GetSchemas() *MovedSchemas {
+	if x != nil {
+		if x, ok := x.Piece.(*Piece_Schemas); ok {
+			return x.Schemas
+		}
+	}
+	return nil
+}
+
 func (x *Piece) GetMessages() *MovedMessages {
 	if x != nil {
 		if x, ok := x.Piece.(*Piece_Messages); ok {
@@ -138,6 +149,10 @@ type Piece_Namespace struct {
 	Namespace *Namespace `protobuf:"bytes,1,opt,name=namespace,proto3,oneof"` // its name and settings
 }
 
+type Piece_Schemas struct {
+	Schemas *MovedSchemas `protobuf:"bytes,6,opt,name=schemas,proto3,oneof"` // what is registered, deleted or not
+}
+
 type Piece_Messages struct {
 	Messages *MovedMessages `protobuf:"bytes,2,opt,name=messages,proto3,oneof"` // every message that is kept, in order; dead letters too
 }
@@ -156,6 +171,8 @@ type Piece_End struct {
 
 func (*Piece_Namespace) isPiece_Piece() {}
 
+func (*Piece_Schemas) isPiece_Piece() {}
+
 func (*Piece_Messages) isPiece_Piece() {}
 
 func (*Piece_Scheduled) isPiece_Piece() {}
@@ -163,6 +180,231 @@ func (*Piece_Scheduled) isPiece_Piece() {}
 func (*Piece_Subscription) isPiece_Piece() {}
 
 func (*Piece_End) isPiece_Piece() {}
+
+// A part of what is registered.
+type MovedSchemas struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Schemas       []*MovedSchema         `protobuf:"bytes,1,rep,name=schemas,proto3" json:"schemas,omitempty"`   // their ids are 1, 2, 3, …
+	Subjects      []*MovedSubject        `protobuf:"bytes,2,rep,name=subjects,proto3" json:"subjects,omitempty"` // each after the schemas that are its versions
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MovedSchemas) Reset() {
+	*x = MovedSchemas{}
+	mi := &file_tilde_v1_transfer_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MovedSchemas) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MovedSchemas) ProtoMessage() {}
+
+func (x *MovedSchemas) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_transfer_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MovedSchemas.ProtoReflect.Descriptor instead.
+func (*MovedSchemas) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *MovedSchemas) GetSchemas() []*MovedSchema {
+	if x != nil {
+		return x.Schemas
+	}
+	return nil
+}
+
+func (x *MovedSchemas) GetSubjects() []*MovedSubject {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
+type MovedSchema struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Schema        *Schema                `protobuf:"bytes,1,opt,name=schema,proto3" json:"schema,omitempty"` // its `type`, `text`, `references` and `id`
+	Digest        string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"` // of what it means, by which the same is found: SHA-256 in hexadecimal, lower case
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MovedSchema) Reset() {
+	*x = MovedSchema{}
+	mi := &file_tilde_v1_transfer_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MovedSchema) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MovedSchema) ProtoMessage() {}
+
+func (x *MovedSchema) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_transfer_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MovedSchema.ProtoReflect.Descriptor instead.
+func (*MovedSchema) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *MovedSchema) GetSchema() *Schema {
+	if x != nil {
+		return x.Schema
+	}
+	return nil
+}
+
+func (x *MovedSchema) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+type MovedSubject struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subject       string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`   // empty: all subjects that have no rules of their own; they have no versions here
+	Versions      []*MovedVersion        `protobuf:"bytes,2,rep,name=versions,proto3" json:"versions,omitempty"` // rising; at most 1,000
+	Rules         *SchemaRules           `protobuf:"bytes,3,opt,name=rules,proto3,oneof" json:"rules,omitempty"` // none: it has none of its own
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MovedSubject) Reset() {
+	*x = MovedSubject{}
+	mi := &file_tilde_v1_transfer_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MovedSubject) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MovedSubject) ProtoMessage() {}
+
+func (x *MovedSubject) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_transfer_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MovedSubject.ProtoReflect.Descriptor instead.
+func (*MovedSubject) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *MovedSubject) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *MovedSubject) GetVersions() []*MovedVersion {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *MovedSubject) GetRules() *SchemaRules {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+type MovedVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"` // from 1
+	Id            uint32                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`           // which schema it is
+	Deleted       bool                   `protobuf:"varint,3,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MovedVersion) Reset() {
+	*x = MovedVersion{}
+	mi := &file_tilde_v1_transfer_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MovedVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MovedVersion) ProtoMessage() {}
+
+func (x *MovedVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_tilde_v1_transfer_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MovedVersion.ProtoReflect.Descriptor instead.
+func (*MovedVersion) Descriptor() ([]byte, []int) {
+	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *MovedVersion) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *MovedVersion) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *MovedVersion) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
 
 // Messages with the sequences and times that they had. `expire_time` and `deliver_time` stay as they are.
 type MovedMessages struct {
@@ -174,7 +416,7 @@ type MovedMessages struct {
 
 func (x *MovedMessages) Reset() {
 	*x = MovedMessages{}
-	mi := &file_tilde_v1_transfer_proto_msgTypes[1]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -186,7 +428,7 @@ func (x *MovedMessages) String() string {
 func (*MovedMessages) ProtoMessage() {}
 
 func (x *MovedMessages) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_transfer_proto_msgTypes[1]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -199,7 +441,7 @@ func (x *MovedMessages) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovedMessages.ProtoReflect.Descriptor instead.
 func (*MovedMessages) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{1}
+	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *MovedMessages) GetMessages() []*Message {
@@ -226,7 +468,7 @@ type MovedSubscription struct {
 
 func (x *MovedSubscription) Reset() {
 	*x = MovedSubscription{}
-	mi := &file_tilde_v1_transfer_proto_msgTypes[2]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -238,7 +480,7 @@ func (x *MovedSubscription) String() string {
 func (*MovedSubscription) ProtoMessage() {}
 
 func (x *MovedSubscription) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_transfer_proto_msgTypes[2]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -251,7 +493,7 @@ func (x *MovedSubscription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovedSubscription.ProtoReflect.Descriptor instead.
 func (*MovedSubscription) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{2}
+	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *MovedSubscription) GetSubscription() *Subscription {
@@ -304,7 +546,7 @@ type OpenMessages struct {
 
 func (x *OpenMessages) Reset() {
 	*x = OpenMessages{}
-	mi := &file_tilde_v1_transfer_proto_msgTypes[3]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -316,7 +558,7 @@ func (x *OpenMessages) String() string {
 func (*OpenMessages) ProtoMessage() {}
 
 func (x *OpenMessages) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_transfer_proto_msgTypes[3]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -329,7 +571,7 @@ func (x *OpenMessages) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenMessages.ProtoReflect.Descriptor instead.
 func (*OpenMessages) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{3}
+	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *OpenMessages) GetFirstSequence() uint64 {
@@ -385,7 +627,7 @@ type SequenceRange struct {
 
 func (x *SequenceRange) Reset() {
 	*x = SequenceRange{}
-	mi := &file_tilde_v1_transfer_proto_msgTypes[4]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -397,7 +639,7 @@ func (x *SequenceRange) String() string {
 func (*SequenceRange) ProtoMessage() {}
 
 func (x *SequenceRange) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_transfer_proto_msgTypes[4]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -410,7 +652,7 @@ func (x *SequenceRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SequenceRange.ProtoReflect.Descriptor instead.
 func (*SequenceRange) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{4}
+	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SequenceRange) GetFirstSequence() uint64 {
@@ -433,13 +675,15 @@ type TransferEnd struct {
 	Messages      uint64                 `protobuf:"varint,1,opt,name=messages,proto3" json:"messages,omitempty"`
 	Scheduled     uint64                 `protobuf:"varint,2,opt,name=scheduled,proto3" json:"scheduled,omitempty"`
 	Subscriptions uint64                 `protobuf:"varint,3,opt,name=subscriptions,proto3" json:"subscriptions,omitempty"`
+	Schemas       uint64                 `protobuf:"varint,4,opt,name=schemas,proto3" json:"schemas,omitempty"`
+	Subjects      uint64                 `protobuf:"varint,5,opt,name=subjects,proto3" json:"subjects,omitempty"` // with the one of no name
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TransferEnd) Reset() {
 	*x = TransferEnd{}
-	mi := &file_tilde_v1_transfer_proto_msgTypes[5]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -451,7 +695,7 @@ func (x *TransferEnd) String() string {
 func (*TransferEnd) ProtoMessage() {}
 
 func (x *TransferEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_transfer_proto_msgTypes[5]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -464,7 +708,7 @@ func (x *TransferEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferEnd.ProtoReflect.Descriptor instead.
 func (*TransferEnd) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{5}
+	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TransferEnd) GetMessages() uint64 {
@@ -488,6 +732,20 @@ func (x *TransferEnd) GetSubscriptions() uint64 {
 	return 0
 }
 
+func (x *TransferEnd) GetSchemas() uint64 {
+	if x != nil {
+		return x.Schemas
+	}
+	return 0
+}
+
+func (x *TransferEnd) GetSubjects() uint64 {
+	if x != nil {
+		return x.Subjects
+	}
+	return 0
+}
+
 type ExportRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"` // "default" if empty
@@ -497,7 +755,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_tilde_v1_transfer_proto_msgTypes[6]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +767,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_transfer_proto_msgTypes[6]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +780,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{6}
+	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ExportRequest) GetNamespace() string {
@@ -534,14 +792,14 @@ func (x *ExportRequest) GetNamespace() string {
 
 type ExportResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Piece         *Piece                 `protobuf:"bytes,1,opt,name=piece,proto3" json:"piece,omitempty"` // messages: at most 512 and 256 KiB, unless one alone is larger; a subscription has up to 8 MiB
+	Piece         *Piece                 `protobuf:"bytes,1,opt,name=piece,proto3" json:"piece,omitempty"` // messages and schemas: at most 512 and 256 KiB, unless one alone is larger; a subscription has up to 8 MiB
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_tilde_v1_transfer_proto_msgTypes[7]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -553,7 +811,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_transfer_proto_msgTypes[7]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -566,7 +824,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{7}
+	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ExportResponse) GetPiece() *Piece {
@@ -586,7 +844,7 @@ type ImportRequest struct {
 
 func (x *ImportRequest) Reset() {
 	*x = ImportRequest{}
-	mi := &file_tilde_v1_transfer_proto_msgTypes[8]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -598,7 +856,7 @@ func (x *ImportRequest) String() string {
 func (*ImportRequest) ProtoMessage() {}
 
 func (x *ImportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_transfer_proto_msgTypes[8]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -611,7 +869,7 @@ func (x *ImportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRequest.ProtoReflect.Descriptor instead.
 func (*ImportRequest) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{8}
+	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ImportRequest) GetPiece() *Piece {
@@ -628,7 +886,7 @@ func (x *ImportRequest) GetNamespace() string {
 	return ""
 }
 
-// How far it is: with the first piece, with messages, and at the end.
+// How far it is: with the first piece, with schemas, with messages, and at the end.
 type ImportResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Messages      uint64                 `protobuf:"varint,1,opt,name=messages,proto3" json:"messages,omitempty"`           // taken so far
@@ -637,13 +895,14 @@ type ImportResponse struct {
 	Subscriptions uint64                 `protobuf:"varint,4,opt,name=subscriptions,proto3" json:"subscriptions,omitempty"` // made so far
 	Created       bool                   `protobuf:"varint,5,opt,name=created,proto3" json:"created,omitempty"`             // the namespace was made for this; false: it was there, and keeps its settings
 	Done          bool                   `protobuf:"varint,6,opt,name=done,proto3" json:"done,omitempty"`                   // all is in
+	Schemas       uint64                 `protobuf:"varint,7,opt,name=schemas,proto3" json:"schemas,omitempty"`             // taken so far, or found to be there
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ImportResponse) Reset() {
 	*x = ImportResponse{}
-	mi := &file_tilde_v1_transfer_proto_msgTypes[9]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +914,7 @@ func (x *ImportResponse) String() string {
 func (*ImportResponse) ProtoMessage() {}
 
 func (x *ImportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tilde_v1_transfer_proto_msgTypes[9]
+	mi := &file_tilde_v1_transfer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +927,7 @@ func (x *ImportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportResponse.ProtoReflect.Descriptor instead.
 func (*ImportResponse) Descriptor() ([]byte, []int) {
-	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{9}
+	return file_tilde_v1_transfer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ImportResponse) GetMessages() uint64 {
@@ -713,19 +972,42 @@ func (x *ImportResponse) GetDone() bool {
 	return false
 }
 
+func (x *ImportResponse) GetSchemas() uint64 {
+	if x != nil {
+		return x.Schemas
+	}
+	return 0
+}
+
 var File_tilde_v1_transfer_proto protoreflect.FileDescriptor
 
 const file_tilde_v1_transfer_proto_rawDesc = "" +
 	"\n" +
-	"\x17tilde/v1/transfer.proto\x12\btilde.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tilde/v1/admin.proto\x1a\x16tilde/v1/message.proto\x1a\x1ctilde/v1/subscriptions.proto\"\xbb\x02\n" +
+	"\x17tilde/v1/transfer.proto\x12\btilde.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14tilde/v1/admin.proto\x1a\x16tilde/v1/message.proto\x1a\x16tilde/v1/schemas.proto\x1a\x1ctilde/v1/subscriptions.proto\"\xef\x02\n" +
 	"\x05Piece\x123\n" +
-	"\tnamespace\x18\x01 \x01(\v2\x13.tilde.v1.NamespaceH\x00R\tnamespace\x125\n" +
+	"\tnamespace\x18\x01 \x01(\v2\x13.tilde.v1.NamespaceH\x00R\tnamespace\x122\n" +
+	"\aschemas\x18\x06 \x01(\v2\x16.tilde.v1.MovedSchemasH\x00R\aschemas\x125\n" +
 	"\bmessages\x18\x02 \x01(\v2\x17.tilde.v1.MovedMessagesH\x00R\bmessages\x127\n" +
 	"\tscheduled\x18\x03 \x01(\v2\x17.tilde.v1.MovedMessagesH\x00R\tscheduled\x12A\n" +
 	"\fsubscription\x18\x04 \x01(\v2\x1b.tilde.v1.MovedSubscriptionH\x00R\fsubscription\x12)\n" +
 	"\x03end\x18\x05 \x01(\v2\x15.tilde.v1.TransferEndH\x00R\x03end\x12\x16\n" +
 	"\x06crc32c\x18\x0f \x01(\aR\x06crc32cB\a\n" +
-	"\x05piece\">\n" +
+	"\x05piece\"s\n" +
+	"\fMovedSchemas\x12/\n" +
+	"\aschemas\x18\x01 \x03(\v2\x15.tilde.v1.MovedSchemaR\aschemas\x122\n" +
+	"\bsubjects\x18\x02 \x03(\v2\x16.tilde.v1.MovedSubjectR\bsubjects\"O\n" +
+	"\vMovedSchema\x12(\n" +
+	"\x06schema\x18\x01 \x01(\v2\x10.tilde.v1.SchemaR\x06schema\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\"\x98\x01\n" +
+	"\fMovedSubject\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x122\n" +
+	"\bversions\x18\x02 \x03(\v2\x16.tilde.v1.MovedVersionR\bversions\x120\n" +
+	"\x05rules\x18\x03 \x01(\v2\x15.tilde.v1.SchemaRulesH\x00R\x05rules\x88\x01\x01B\b\n" +
+	"\x06_rules\"R\n" +
+	"\fMovedVersion\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\rR\x02id\x12\x18\n" +
+	"\adeleted\x18\x03 \x01(\bR\adeleted\">\n" +
 	"\rMovedMessages\x12-\n" +
 	"\bmessages\x18\x01 \x03(\v2\x11.tilde.v1.MessageR\bmessages\"\xf9\x01\n" +
 	"\x11MovedSubscription\x12:\n" +
@@ -743,25 +1025,28 @@ const file_tilde_v1_transfer_proto_rawDesc = "" +
 	"\bredriven\x18\x06 \x01(\bR\bredriven\"[\n" +
 	"\rSequenceRange\x12%\n" +
 	"\x0efirst_sequence\x18\x01 \x01(\x04R\rfirstSequence\x12#\n" +
-	"\rlast_sequence\x18\x02 \x01(\x04R\flastSequence\"m\n" +
+	"\rlast_sequence\x18\x02 \x01(\x04R\flastSequence\"\xa3\x01\n" +
 	"\vTransferEnd\x12\x1a\n" +
 	"\bmessages\x18\x01 \x01(\x04R\bmessages\x12\x1c\n" +
 	"\tscheduled\x18\x02 \x01(\x04R\tscheduled\x12$\n" +
-	"\rsubscriptions\x18\x03 \x01(\x04R\rsubscriptions\"-\n" +
+	"\rsubscriptions\x18\x03 \x01(\x04R\rsubscriptions\x12\x18\n" +
+	"\aschemas\x18\x04 \x01(\x04R\aschemas\x12\x1a\n" +
+	"\bsubjects\x18\x05 \x01(\x04R\bsubjects\"-\n" +
 	"\rExportRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\"7\n" +
 	"\x0eExportResponse\x12%\n" +
 	"\x05piece\x18\x01 \x01(\v2\x0f.tilde.v1.PieceR\x05piece\"T\n" +
 	"\rImportRequest\x12%\n" +
 	"\x05piece\x18\x01 \x01(\v2\x0f.tilde.v1.PieceR\x05piece\x12\x1c\n" +
-	"\tnamespace\x18\x02 \x01(\tR\tnamespace\"\xb8\x01\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\"\xd2\x01\n" +
 	"\x0eImportResponse\x12\x1a\n" +
 	"\bmessages\x18\x01 \x01(\x04R\bmessages\x12\x1c\n" +
 	"\tscheduled\x18\x02 \x01(\x04R\tscheduled\x12\x18\n" +
 	"\aexpired\x18\x03 \x01(\x04R\aexpired\x12$\n" +
 	"\rsubscriptions\x18\x04 \x01(\x04R\rsubscriptions\x12\x18\n" +
 	"\acreated\x18\x05 \x01(\bR\acreated\x12\x12\n" +
-	"\x04done\x18\x06 \x01(\bR\x04done2\x8a\x01\n" +
+	"\x04done\x18\x06 \x01(\bR\x04done\x12\x18\n" +
+	"\aschemas\x18\a \x01(\x04R\aschemas2\x8a\x01\n" +
 	"\bTransfer\x12=\n" +
 	"\x06Export\x12\x17.tilde.v1.ExportRequest\x1a\x18.tilde.v1.ExportResponse0\x01\x12?\n" +
 	"\x06Import\x12\x17.tilde.v1.ImportRequest\x1a\x18.tilde.v1.ImportResponse(\x010\x01B\x81\x01\n" +
@@ -779,45 +1064,57 @@ func file_tilde_v1_transfer_proto_rawDescGZIP() []byte {
 	return file_tilde_v1_transfer_proto_rawDescData
 }
 
-var file_tilde_v1_transfer_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_tilde_v1_transfer_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_tilde_v1_transfer_proto_goTypes = []any{
 	(*Piece)(nil),                 // 0: tilde.v1.Piece
-	(*MovedMessages)(nil),         // 1: tilde.v1.MovedMessages
-	(*MovedSubscription)(nil),     // 2: tilde.v1.MovedSubscription
-	(*OpenMessages)(nil),          // 3: tilde.v1.OpenMessages
-	(*SequenceRange)(nil),         // 4: tilde.v1.SequenceRange
-	(*TransferEnd)(nil),           // 5: tilde.v1.TransferEnd
-	(*ExportRequest)(nil),         // 6: tilde.v1.ExportRequest
-	(*ExportResponse)(nil),        // 7: tilde.v1.ExportResponse
-	(*ImportRequest)(nil),         // 8: tilde.v1.ImportRequest
-	(*ImportResponse)(nil),        // 9: tilde.v1.ImportResponse
-	(*Namespace)(nil),             // 10: tilde.v1.Namespace
-	(*Message)(nil),               // 11: tilde.v1.Message
-	(*Subscription)(nil),          // 12: tilde.v1.Subscription
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*MovedSchemas)(nil),          // 1: tilde.v1.MovedSchemas
+	(*MovedSchema)(nil),           // 2: tilde.v1.MovedSchema
+	(*MovedSubject)(nil),          // 3: tilde.v1.MovedSubject
+	(*MovedVersion)(nil),          // 4: tilde.v1.MovedVersion
+	(*MovedMessages)(nil),         // 5: tilde.v1.MovedMessages
+	(*MovedSubscription)(nil),     // 6: tilde.v1.MovedSubscription
+	(*OpenMessages)(nil),          // 7: tilde.v1.OpenMessages
+	(*SequenceRange)(nil),         // 8: tilde.v1.SequenceRange
+	(*TransferEnd)(nil),           // 9: tilde.v1.TransferEnd
+	(*ExportRequest)(nil),         // 10: tilde.v1.ExportRequest
+	(*ExportResponse)(nil),        // 11: tilde.v1.ExportResponse
+	(*ImportRequest)(nil),         // 12: tilde.v1.ImportRequest
+	(*ImportResponse)(nil),        // 13: tilde.v1.ImportResponse
+	(*Namespace)(nil),             // 14: tilde.v1.Namespace
+	(*Schema)(nil),                // 15: tilde.v1.Schema
+	(*SchemaRules)(nil),           // 16: tilde.v1.SchemaRules
+	(*Message)(nil),               // 17: tilde.v1.Message
+	(*Subscription)(nil),          // 18: tilde.v1.Subscription
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
 }
 var file_tilde_v1_transfer_proto_depIdxs = []int32{
-	10, // 0: tilde.v1.Piece.namespace:type_name -> tilde.v1.Namespace
-	1,  // 1: tilde.v1.Piece.messages:type_name -> tilde.v1.MovedMessages
-	1,  // 2: tilde.v1.Piece.scheduled:type_name -> tilde.v1.MovedMessages
-	2,  // 3: tilde.v1.Piece.subscription:type_name -> tilde.v1.MovedSubscription
-	5,  // 4: tilde.v1.Piece.end:type_name -> tilde.v1.TransferEnd
-	11, // 5: tilde.v1.MovedMessages.messages:type_name -> tilde.v1.Message
-	12, // 6: tilde.v1.MovedSubscription.subscription:type_name -> tilde.v1.Subscription
-	3,  // 7: tilde.v1.MovedSubscription.open:type_name -> tilde.v1.OpenMessages
-	4,  // 8: tilde.v1.MovedSubscription.skipped:type_name -> tilde.v1.SequenceRange
-	13, // 9: tilde.v1.OpenMessages.next_time:type_name -> google.protobuf.Timestamp
-	0,  // 10: tilde.v1.ExportResponse.piece:type_name -> tilde.v1.Piece
-	0,  // 11: tilde.v1.ImportRequest.piece:type_name -> tilde.v1.Piece
-	6,  // 12: tilde.v1.Transfer.Export:input_type -> tilde.v1.ExportRequest
-	8,  // 13: tilde.v1.Transfer.Import:input_type -> tilde.v1.ImportRequest
-	7,  // 14: tilde.v1.Transfer.Export:output_type -> tilde.v1.ExportResponse
-	9,  // 15: tilde.v1.Transfer.Import:output_type -> tilde.v1.ImportResponse
-	14, // [14:16] is the sub-list for method output_type
-	12, // [12:14] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	14, // 0: tilde.v1.Piece.namespace:type_name -> tilde.v1.Namespace
+	1,  // 1: tilde.v1.Piece.schemas:type_name -> tilde.v1.MovedSchemas
+	5,  // 2: tilde.v1.Piece.messages:type_name -> tilde.v1.MovedMessages
+	5,  // 3: tilde.v1.Piece.scheduled:type_name -> tilde.v1.MovedMessages
+	6,  // 4: tilde.v1.Piece.subscription:type_name -> tilde.v1.MovedSubscription
+	9,  // 5: tilde.v1.Piece.end:type_name -> tilde.v1.TransferEnd
+	2,  // 6: tilde.v1.MovedSchemas.schemas:type_name -> tilde.v1.MovedSchema
+	3,  // 7: tilde.v1.MovedSchemas.subjects:type_name -> tilde.v1.MovedSubject
+	15, // 8: tilde.v1.MovedSchema.schema:type_name -> tilde.v1.Schema
+	4,  // 9: tilde.v1.MovedSubject.versions:type_name -> tilde.v1.MovedVersion
+	16, // 10: tilde.v1.MovedSubject.rules:type_name -> tilde.v1.SchemaRules
+	17, // 11: tilde.v1.MovedMessages.messages:type_name -> tilde.v1.Message
+	18, // 12: tilde.v1.MovedSubscription.subscription:type_name -> tilde.v1.Subscription
+	7,  // 13: tilde.v1.MovedSubscription.open:type_name -> tilde.v1.OpenMessages
+	8,  // 14: tilde.v1.MovedSubscription.skipped:type_name -> tilde.v1.SequenceRange
+	19, // 15: tilde.v1.OpenMessages.next_time:type_name -> google.protobuf.Timestamp
+	0,  // 16: tilde.v1.ExportResponse.piece:type_name -> tilde.v1.Piece
+	0,  // 17: tilde.v1.ImportRequest.piece:type_name -> tilde.v1.Piece
+	10, // 18: tilde.v1.Transfer.Export:input_type -> tilde.v1.ExportRequest
+	12, // 19: tilde.v1.Transfer.Import:input_type -> tilde.v1.ImportRequest
+	11, // 20: tilde.v1.Transfer.Export:output_type -> tilde.v1.ExportResponse
+	13, // 21: tilde.v1.Transfer.Import:output_type -> tilde.v1.ImportResponse
+	20, // [20:22] is the sub-list for method output_type
+	18, // [18:20] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_tilde_v1_transfer_proto_init() }
@@ -827,21 +1124,24 @@ func file_tilde_v1_transfer_proto_init() {
 	}
 	file_tilde_v1_admin_proto_init()
 	file_tilde_v1_message_proto_init()
+	file_tilde_v1_schemas_proto_init()
 	file_tilde_v1_subscriptions_proto_init()
 	file_tilde_v1_transfer_proto_msgTypes[0].OneofWrappers = []any{
 		(*Piece_Namespace)(nil),
+		(*Piece_Schemas)(nil),
 		(*Piece_Messages)(nil),
 		(*Piece_Scheduled)(nil),
 		(*Piece_Subscription)(nil),
 		(*Piece_End)(nil),
 	}
+	file_tilde_v1_transfer_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tilde_v1_transfer_proto_rawDesc), len(file_tilde_v1_transfer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -36,9 +36,10 @@ type TransferClient interface {
 	// Takes those pieces into a namespace that holds no messages and no subscriptions, else FAILED_PRECONDITION
 	// (NAMESPACE_NOT_EMPTY). It is made if it is not there. Nobody else may publish there meanwhile. Messages get new
 	// sequences and the time of the import, in the order that they had; they are as durable as the engine makes them when
-	// they are counted in a response. What the namespace allows in a second is not asked. Subscriptions are made when all
-	// else is in, and go on where they were. An import that breaks off leaves the messages that it took, and no
-	// subscription unless it broke off at that very moment: delete the namespace, and import again.
+	// they are counted in a response. What the namespace allows in a second is not asked. Schemas keep their ids: those that
+	// the namespace has already must be the same, else FAILED_PRECONDITION (NAMESPACE_NOT_EMPTY). Subscriptions are made
+	// when all else is in, and go on where they were. An import that breaks off leaves the schemas and messages that it
+	// took, and no subscription unless it broke off at that very moment: delete the namespace, and import again.
 	Import(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ImportRequest, ImportResponse], error)
 }
 
@@ -95,9 +96,10 @@ type TransferServer interface {
 	// Takes those pieces into a namespace that holds no messages and no subscriptions, else FAILED_PRECONDITION
 	// (NAMESPACE_NOT_EMPTY). It is made if it is not there. Nobody else may publish there meanwhile. Messages get new
 	// sequences and the time of the import, in the order that they had; they are as durable as the engine makes them when
-	// they are counted in a response. What the namespace allows in a second is not asked. Subscriptions are made when all
-	// else is in, and go on where they were. An import that breaks off leaves the messages that it took, and no
-	// subscription unless it broke off at that very moment: delete the namespace, and import again.
+	// they are counted in a response. What the namespace allows in a second is not asked. Schemas keep their ids: those that
+	// the namespace has already must be the same, else FAILED_PRECONDITION (NAMESPACE_NOT_EMPTY). Subscriptions are made
+	// when all else is in, and go on where they were. An import that breaks off leaves the schemas and messages that it
+	// took, and no subscription unless it broke off at that very moment: delete the namespace, and import again.
 	Import(grpc.BidiStreamingServer[ImportRequest, ImportResponse]) error
 	mustEmbedUnimplementedTransferServer()
 }

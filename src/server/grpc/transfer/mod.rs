@@ -1,6 +1,7 @@
 //! The `Transfer` service: pieces out, pieces in.
 
 mod pieces;
+mod schemas;
 
 use std::{pin::Pin, sync::Arc};
 
@@ -66,7 +67,7 @@ struct Importing {
     requests: Streaming<pb::ImportRequest>,
     // None before the first piece.
     import: Option<Import>,
-    // What kind of piece came last, as the contract numbers them.
+    // What kind of piece came last, as the contract has them in order.
     last: u32,
     is_done: bool,
 }
@@ -111,6 +112,7 @@ impl Importing {
         };
         match piece {
             Piece::Namespace(_) => return Err(misplaced()),
+            Piece::Schemas(moved) => import.schemas(schemas::parse(moved)?).await?,
             Piece::Messages(moved) => import.messages(pieces::messages(&moved)?).await?,
             Piece::Scheduled(moved) => import.scheduled(pieces::messages(&moved)?).await?,
             Piece::Subscription(moved) => {
@@ -125,13 +127,13 @@ impl Importing {
         Ok(true)
     }
 
-    /// They come in the order of their numbers, the namespace first and once.
+    /// They come in the order of the contract, the namespace first and once.
     fn check_order(&mut self, piece: &Piece) -> Result<()> {
-        let number = pieces::number(piece);
-        if number < self.last || (self.last == 0) != (number == 1) {
+        let rank = pieces::rank(piece);
+        if rank < self.last || (self.last == 0) != (rank == 1) {
             return Err(misplaced());
         }
-        self.last = number;
+        self.last = rank;
         Ok(())
     }
 
@@ -144,6 +146,7 @@ impl Importing {
 }
 
 fn misplaced() -> Error {
-    let message = "the pieces are not in order: a namespace, messages, scheduled ones, subscriptions, and the end";
+    let message =
+        "the pieces are not in order: a namespace, schemas, messages, scheduled ones, subscriptions, and the end";
     Error::new(Reason::RequestInvalid, message).field("piece")
 }

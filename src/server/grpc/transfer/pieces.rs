@@ -5,7 +5,10 @@ use std::{borrow::Cow, mem, sync::Arc};
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::super::{convert, namespaces, subscriptions::settings};
+use super::{
+    super::{convert, namespaces, subscriptions::settings},
+    schemas,
+};
 use crate::{
     broker::transfer::{Carried, Counts, Imported, Kind, Moved, OpenRun, Pause, Piece, Progress, Totals},
     model::{Message, NamespaceName, Payload, Records, Result, Sequence, Subscription, SubscriptionName, Topic},
@@ -17,37 +20,40 @@ pub fn answer(piece: Piece) -> pb::Piece {
     use pb::piece::Piece as Told;
     let piece = match piece {
         Piece::Settings(namespace) => Told::Namespace(namespaces::settings(&namespace)),
+        Piece::Schemas(moved) => Told::Schemas(schemas::answer(moved)),
         Piece::Messages(records) => Told::Messages(moved_messages(&records)),
         Piece::Scheduled(records) => Told::Scheduled(moved_messages(&records)),
         Piece::Subscription(carried) => Told::Subscription(moved_subscription(&carried)),
-        Piece::End(Totals { messages, scheduled, subscriptions }) => {
-            Told::End(pb::TransferEnd { messages, scheduled, subscriptions })
+        Piece::End(Totals { messages, scheduled, subscriptions, schemas, subjects }) => {
+            Told::End(pb::TransferEnd { messages, scheduled, subscriptions, schemas, subjects })
         }
     };
     pb::Piece { piece: Some(piece), crc32c: 0 }
 }
 
-/// What a piece has as its number in the contract.
-pub fn number(piece: &pb::piece::Piece) -> u32 {
+/// Which place a piece has in the order of the contract; from 1.
+pub fn rank(piece: &pb::piece::Piece) -> u32 {
     match piece {
         pb::piece::Piece::Namespace(_) => 1,
-        pb::piece::Piece::Messages(_) => 2,
-        pb::piece::Piece::Scheduled(_) => 3,
-        pb::piece::Piece::Subscription(_) => 4,
-        pb::piece::Piece::End(_) => 5,
+        pb::piece::Piece::Schemas(_) => 2,
+        pb::piece::Piece::Messages(_) => 3,
+        pb::piece::Piece::Scheduled(_) => 4,
+        pb::piece::Piece::Subscription(_) => 5,
+        pb::piece::Piece::End(_) => 6,
     }
 }
 
 /// Out: how far an import is.
 pub fn imported(imported: &Imported) -> pb::ImportResponse {
-    let Totals { messages, scheduled, subscriptions } = imported.totals;
+    let Totals { messages, scheduled, subscriptions, schemas, .. } = imported.totals;
     let &Imported { expired, created, .. } = imported;
-    pb::ImportResponse { messages, scheduled, expired, subscriptions, created, done: false }
+    pb::ImportResponse { messages, scheduled, expired, subscriptions, created, done: false, schemas }
 }
 
 /// In: how much there is.
 pub fn totals(end: &pb::TransferEnd) -> Totals {
-    Totals { messages: end.messages, scheduled: end.scheduled, subscriptions: end.subscriptions }
+    let &pb::TransferEnd { messages, scheduled, subscriptions, schemas, subjects } = end;
+    Totals { messages, scheduled, subscriptions, schemas, subjects }
 }
 
 fn moved_messages(records: &[Bytes]) -> pb::MovedMessages {
