@@ -45,7 +45,7 @@ pub use publish_stream::{Answer, OpenPublishStream, PublishEvent, PublishStream,
 pub use subscription::{Described, PushAttempt, Pushing, Resend, SubscriptionChange};
 pub use topics::Purged;
 
-use self::{call::responders::Responders, served::Served, subscription::Entries};
+use self::{call::responders::Responders, schemas::Lookup, served::Served, subscription::Entries};
 pub use crate::engine::{Holder, TopicStats};
 use crate::{
     clock::Clock,
@@ -101,6 +101,8 @@ pub struct Broker {
     pending_bytes: u32,
     // One permit a call that waits.
     calls: Arc<Semaphore>,
+    // What other brokers have registered.
+    schema_lookup: Lookup,
     // Wakes streams; the log's own thread is not one of the runtime's.
     runtime: Handle,
     namespaces: RwLock<HashMap<NamespaceName, Arc<Served>>>,
@@ -175,6 +177,7 @@ impl Broker {
             pending: Arc::new(Semaphore::new(pending_bytes as usize)),
             pending_bytes,
             calls: Arc::new(Semaphore::new(calls)),
+            schema_lookup: Lookup::default(),
             runtime: Handle::current(),
             namespaces: RwLock::default(),
             subscriptions: Entries::default(),

@@ -26,6 +26,14 @@ pub struct Publish<'a> {
     pub durability: Option<Durability>,
 }
 
+impl Publish<'_> {
+    /// The same, borrowed from nothing.
+    pub(super) fn into_owned(self) -> Publish<'static> {
+        let Publish { namespace, message, ttl, expected_last_sequence, durability } = self;
+        Publish { namespace, message: message.into_owned(), ttl, expected_last_sequence, durability }
+    }
+}
+
 /// A message that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Published {
@@ -42,7 +50,8 @@ pub struct Published {
 }
 
 impl Broker {
-    /// Publishes one message. It is encoded at once: the future keeps nothing of the request.
+    /// Publishes one message. It is encoded at once, unless another broker may just have registered its schema: the future
+    /// keeps nothing of the request.
     pub fn publish<'a>(&'a self, publish: Publish<'_>) -> impl Future<Output = Result<Published>> + Send + use<'a> {
         let single = self.single(publish);
         async move { self.take(single).await }
@@ -50,7 +59,13 @@ impl Broker {
 
     /// Takes one message that is encoded.
     pub(super) async fn take(&self, single: Result<Single>) -> Result<Published> {
-        let Single { mut group, added } = single?;
+        let Single { mut group, mut added, late } = single?;
+        if let Some(late) = late {
+            added = match self.look_for_schemas().await {
+                Ok(()) => self.add(&mut group, 0, *late, true).map(drop),
+                Err(error) => Err(error),
+            };
+        }
         let outcome = match added {
             Ok(()) => match self.append(&mut group).await {
                 Ok(receipt) => receipt.await.and_then(|outcomes| outcomes.iter().next().unwrap_or_else(unanswered)),
@@ -65,16 +80,23 @@ impl Broker {
 
     /// Publishes many: each with a result of its own, in order. What could not even be parsed comes in as an error and
     /// goes out as that result. With `atomic` all or none: the first refusal is the answer to the whole, its field
-    /// under `requests[N]`; requests of more than one namespace are refused. All are encoded at once: the future keeps
-    /// nothing of the request.
+    /// under `requests[N]`; requests of more than one namespace are refused. All are encoded at once, but for those from one
+    /// on whose schema another broker may just have registered: the future keeps nothing of the request.
     pub fn publish_batch<'a>(
         &'a self,
         batch: Vec<Result<Publish<'_>>>,
         atomic: bool,
     ) -> impl Future<Output = Result<Vec<Result<Published>>>> + Send + use<'a> {
-        let groups = self.group(batch, atomic);
+        let grouping = self.group(batch, atomic);
         async move {
-            let (groups, mut results) = groups?;
+            let mut grouping = grouping?;
+            if !grouping.late.is_empty() {
+                self.look_for_schemas().await?;
+                let late = std::mem::take(&mut grouping.late);
+                self.add_all(&mut grouping, late.into_iter(), true)?;
+            }
+            let Grouping { mut groups, mut results, .. } = grouping;
+            groups.retain(|group| !group.items.is_empty());
             // All are appended before any is waited for. Each group's permit is given back when it is stored, so a
             // group never waits for a permit that another group of the same request holds unappended.
             let mut waiting = Vec::with_capacity(groups.len());
@@ -111,20 +133,36 @@ impl Broker {
         }
         let namespace = publish.namespace.as_ref().unwrap_or(&self.default);
         let mut group = Group::new(self.served(namespace)?, false);
-        let added = self.add(&mut group, 0, publish);
-        Ok(Single { group, added })
+        let (added, late) = match self.add(&mut group, 0, publish, false) {
+            Ok(late) => (Ok(()), late.map(Box::new)),
+            Err(error) => (Err(error), None),
+        };
+        Ok(Single { group, added, late })
     }
 
     /// Encodes the messages, those of one namespace together in their order; and the results of those that are refused.
-    fn group(&self, batch: Vec<Result<Publish<'_>>>, atomic: bool) -> Result<(Vec<Group>, Results)> {
+    fn group(&self, batch: Vec<Result<Publish<'_>>>, atomic: bool) -> Result<Grouping> {
         self.refuse_while_draining()?;
         if batch.is_empty() || batch.len() > limits::BATCH_MESSAGES {
             let message = format!("the batch has {} messages: it takes 1 to {}", batch.len(), limits::BATCH_MESSAGES);
             return Err(Error::new(Reason::RequestInvalid, message).field("requests"));
         }
-        let mut results = vec![None; batch.len()];
-        let mut groups: Vec<Group> = Vec::new();
-        for (at, publish) in batch.into_iter().enumerate() {
+        let results = vec![None; batch.len()];
+        let mut grouping = Grouping { atomic, groups: Vec::new(), results, late: Vec::new() };
+        self.add_all(&mut grouping, batch.into_iter().enumerate(), false)?;
+        Ok(grouping)
+    }
+
+    /// Checks and encodes messages up to one whose schema is to be looked for; see [`Broker::encode`] for `looked`.
+    fn add_all<'m>(
+        &self,
+        grouping: &mut Grouping,
+        mut messages: impl Iterator<Item = (usize, Result<Publish<'m>>)>,
+        looked: bool,
+    ) -> Result<()> {
+        let Grouping { atomic, groups, results, late } = grouping;
+        let atomic = *atomic;
+        while let Some((at, publish)) = messages.next() {
             let added = publish.and_then(|publish| {
                 let namespace = publish.namespace.as_ref().unwrap_or(&self.default);
                 let known = groups.iter().position(|group| group.served.settings.name == *namespace);
@@ -136,7 +174,7 @@ impl Broker {
                         groups.last_mut().expect("it was just pushed")
                     }
                 };
-                let added = self.add(group, at, publish);
+                let added = self.add(group, at, publish, looked);
                 if added.is_err() {
                     group.place_metrics().refused_messages.inc();
                 }
@@ -145,31 +183,51 @@ impl Broker {
             match added {
                 Err(error) if atomic => return Err(error.within(format_args!("requests[{at}]"))),
                 Err(error) => results[at] = Some(Err(error)),
-                Ok(()) => {}
+                Ok(None) => {}
+                Ok(Some(unknown)) => {
+                    // Those behind it stay behind it.
+                    late.push((at, Ok(unknown)));
+                    late.extend(messages.by_ref().map(|(at, publish)| (at, publish.map(Publish::into_owned))));
+                }
             }
         }
-        groups.retain(|group| !group.items.is_empty());
-        Ok((groups, results))
-    }
-
-    /// Checks and encodes one message.
-    fn add(&self, group: &mut Group, at: usize, mut publish: Publish<'_>) -> Result<()> {
-        let before = group.batch.bytes();
-        self.encode(&group.served, &mut group.batch, &mut publish)?;
-        group.items.push(Item { at, bytes: group.batch.bytes() - before });
         Ok(())
     }
 
-    /// Checks a message and encodes it into a batch. Nothing is added if it is refused.
-    pub(super) fn encode(&self, served: &Served, batch: &mut Batch, publish: &mut Publish<'_>) -> Result<()> {
+    /// Checks and encodes one message. Answers it if its schema is to be looked for; see [`Broker::encode`].
+    fn add(
+        &self,
+        group: &mut Group,
+        at: usize,
+        mut publish: Publish<'_>,
+        looked: bool,
+    ) -> Result<Option<Publish<'static>>> {
+        let before = group.batch.bytes();
+        if !self.encode(&group.served, &mut group.batch, &mut publish, looked)? {
+            return Ok(Some(publish.into_owned()));
+        }
+        group.items.push(Item { at, bytes: group.batch.bytes() - before });
+        Ok(None)
+    }
+
+    /// Checks a message and encodes it into a batch. Nothing is added if it is refused; nor if another broker may have
+    /// registered its schema a moment ago, which is answered by false. Then it is to be encoded again when that was `looked`
+    /// for.
+    pub(super) fn encode(
+        &self,
+        served: &Served,
+        batch: &mut Batch,
+        publish: &mut Publish<'_>,
+        looked: bool,
+    ) -> Result<bool> {
         if publish.message.topic.is_reply() {
             call::check_reply(served, &self.shared.reply_topic, publish)?;
             // Whoever waits for it asks again if it is lost.
             publish.durability = publish.durability.or(Some(Durability::Memory));
         }
         let durability = self.durability(served, publish.durability)?;
-        if !served.settings.topic_schemas.is_empty() {
-            served.check_schema(&publish.message)?;
+        if !served.settings.topic_schemas.is_empty() && !served.check_schema(&publish.message, looked)? {
+            return Ok(false);
         }
         publish.message.expire_time = match publish.ttl {
             Some(ttl) => Some(self.expire_time(ttl)?),
@@ -178,7 +236,7 @@ impl Broker {
         self.schedule(served, publish)?;
         batch.push(&publish.message, self.shared.config.message_bytes, publish.expected_last_sequence)?;
         batch.require(durability);
-        Ok(())
+        Ok(true)
     }
 
     /// Hands a group's batch to the log, as soon as quota and room allow.
@@ -233,8 +291,15 @@ impl Broker {
     }
 }
 
-/// What is known so far of the results of a batch, one a request.
-type Results = Vec<Option<Result<Published>>>;
+/// The messages of a batch, as far as they are encoded.
+struct Grouping {
+    atomic: bool,
+    groups: Vec<Group>,
+    // What is known so far of the results, one a request.
+    results: Vec<Option<Result<Published>>>,
+    // From one on whose schema is to be looked for, each with its place in the request.
+    late: Vec<(usize, Result<Publish<'static>>)>,
+}
 
 /// Messages for one namespace that are appended together.
 struct Group {
@@ -243,10 +308,11 @@ struct Group {
     items: Vec<Item>,
 }
 
-/// One message that is encoded, or was refused.
+/// One message that is encoded, or was refused, or whose schema is to be looked for.
 pub(super) struct Single {
     group: Group,
     added: Result<()>,
+    late: Option<Box<Publish<'static>>>,
 }
 
 /// One of them.

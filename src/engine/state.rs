@@ -14,6 +14,12 @@ pub trait State: Send + Sync {
     /// Sets a key if its version is still `expected` (zero: there is none), else answers None. Durable once answered.
     fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, expected: u64) -> BoxFuture<'a, Result<Option<u64>>>;
 
+    /// Another number whenever something has become known here that others may have changed; always the same if there can be
+    /// no others. Asked often: it asks nobody.
+    fn heard(&self) -> u64 {
+        0
+    }
+
     /// Waits until all is known here that others had changed before.
     fn catch_up(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(std::future::ready(Ok(())))

@@ -73,6 +73,27 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// The same, borrowed from nothing.
+    pub fn into_owned(self) -> Message<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Message {
+            topic: self.topic.into_owned(),
+            payload: match self.payload {
+                Payload::None => Payload::None,
+                Payload::Data(data) => Payload::Data(data.into_owned().into()),
+                Payload::Text(text) => Payload::Text(owned(text)),
+            },
+            attributes: self.attributes.into_iter().map(|(key, value)| (owned(key), owned(value))).collect(),
+            ordering_key: owned(self.ordering_key),
+            message_id: owned(self.message_id),
+            content_type: owned(self.content_type),
+            reply_to: owned(self.reply_to),
+            correlation_id: owned(self.correlation_id),
+            expire_time: self.expire_time,
+            deliver_time: self.deliver_time,
+        }
+    }
+
     /// What a record says, as its publisher handed it over; None of bytes that are no message.
     pub fn decode(record: &Record<'a>) -> Option<Message<'a>> {
         let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).ok().map(Cow::Borrowed);

@@ -22,6 +22,11 @@ impl<'a> Topic<'a> {
         Ok(Topic(name))
     }
 
+    /// The same, borrowed from nothing.
+    pub fn into_owned(self) -> Topic<'static> {
+        Topic(self.0.into_owned().into())
+    }
+
     /// Checks a name to which a client wants to publish: as [`Topic::parse`], and not one of the broker's own, but for those
     /// where the replies to calls are awaited.
     pub fn parse_writable(name: impl Into<Cow<'a, str>>) -> Result<Self> {

@@ -65,6 +65,10 @@ pub struct PublishStream {
     request: u64,
     // What was handed over; the last one takes more.
     pieces: VecDeque<Piece>,
+    // What came behind a message, it first, whose schema another broker may have registered a moment ago.
+    late: VecDeque<Result<Publish<'static>>>,
+    // There as long as that is looked for.
+    looking: Option<BoxFuture<'static, Result<()>>>,
     // Room for the first of them, if there was none at once.
     room: Option<BoxFuture<'static, Result<OwnedSemaphorePermit>>>,
     // What the log has.
@@ -111,6 +115,8 @@ impl Broker {
             number,
             request: 0,
             pieces: VecDeque::new(),
+            late: VecDeque::new(),
+            looking: None,
             room: None,
             waiting: VecDeque::new(),
             answered: None,
@@ -130,17 +136,32 @@ impl PublishStream {
             .pieces
             .iter()
             .fold((0, 0), |(messages, bytes), piece| (messages + piece.batch.len(), bytes + piece.batch.bytes()));
-        let open = self.end.is_none() && !self.interrupted && !self.pulse.has_ended();
+        let open = self.end.is_none() && !self.interrupted && !self.pulse.has_ended() && self.looking.is_none();
         open && messages < PIECE_MESSAGES && bytes < PIECE_BYTES && self.event.answers.len() + self.refused < ANSWERS
     }
 
     /// Hands over the next message. What could not even be parsed comes in as an error and goes out as its answer.
     pub fn publish(&mut self, publish: Result<Publish<'_>>) {
-        let request = self.request;
-        self.request += 1;
-        if let Err(error) = publish.and_then(|publish| self.add(request, publish)) {
-            self.refuse(request, error);
+        match self.looking.is_some() {
+            true => self.late.push_back(publish.map(Publish::into_owned)),
+            false => self.take(publish, false),
         }
+    }
+
+    /// Takes the next message, or begins to look for its schema; `looked` if that was done.
+    fn take(&mut self, publish: Result<Publish<'_>>, looked: bool) {
+        let request = self.request;
+        match publish.and_then(|publish| self.add(request, publish, looked)) {
+            Ok(None) => {}
+            Ok(Some(unknown)) => {
+                self.late.push_back(Ok(unknown));
+                let broker = self.broker.clone();
+                self.looking = Some(Box::pin(async move { broker.look_for_schemas().await }));
+                return;
+            }
+            Err(error) => self.refuse(request, error),
+        }
+        self.request += 1;
         self.number += u64::from(self.session.is_some());
     }
 
@@ -160,16 +181,18 @@ impl PublishStream {
         self.end.get_or_insert(result);
     }
 
-    /// Encodes a message into the last piece, or into a new one.
-    fn add(&mut self, request: u64, mut publish: Publish<'_>) -> Result<()> {
+    /// Encodes a message into the last piece, or into a new one. Answers it if its schema is to be looked for.
+    fn add(&mut self, request: u64, mut publish: Publish<'_>, looked: bool) -> Result<Option<Publish<'static>>> {
         if self.session.is_some() {
             self.check_numbered(&publish)?;
         }
         self.prepare_piece(publish.namespace.as_ref())?;
         let piece = self.pieces.back_mut().expect("it was just prepared");
-        self.broker.encode(&piece.served, &mut piece.batch, &mut publish)?;
+        if !self.broker.encode(&piece.served, &mut piece.batch, &mut publish, looked)? {
+            return Ok(Some(publish.into_owned()));
+        }
         piece.push(request);
-        Ok(())
+        Ok(None)
     }
 
     /// A message was refused for good. If it has a number, that is not told before the log has passed over the number:
@@ -219,6 +242,18 @@ impl PublishStream {
             self.pieces.push_back(Piece::new(served, batch));
         }
         Ok(())
+    }
+
+    /// Takes what waits for its schema, if that was looked for.
+    fn poll_late(&mut self, cx: &mut Context<'_>) {
+        let Some(Poll::Ready(found)) = self.looking.as_mut().map(|looking| looking.as_mut().poll(cx)) else { return };
+        self.looking = None;
+        let late = std::mem::take(&mut self.late);
+        match found {
+            Ok(()) => late.into_iter().for_each(|publish| self.take(publish, true)),
+            // What is not answered is sent again.
+            Err(error) => self.end = Some(Err(error)),
+        }
     }
 
     /// Gives the logs what was handed over, as far as there is room.
@@ -309,6 +344,7 @@ impl Pulsed for PublishStream {
                 return Poll::Ready(Some(Ok(PublishEvent { closing: Some(closing), ..PublishEvent::default() })));
             }
         }
+        self.poll_late(cx);
         loop {
             self.poll_append(cx);
             let before = self.waiting.len();
@@ -321,7 +357,7 @@ impl Pulsed for PublishStream {
         if let Some(event) = self.event.take() {
             return Poll::Ready(Some(Ok(event)));
         }
-        if self.pieces.is_empty() && self.waiting.is_empty() {
+        if self.pieces.is_empty() && self.waiting.is_empty() && self.looking.is_none() {
             if let Some(end) = self.end.take() {
                 return Poll::Ready(end.err().map(Err));
             }

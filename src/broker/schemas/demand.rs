@@ -1,5 +1,5 @@
 //! What a topic demands of a payload, on the way of every publish: which rule, which schema, and whether the payload is as it
-//! says. Asks the engine's state once a second and subject at most, and never waits.
+//! says. Asks the engine's state where something has changed, and never waits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,34 +16,42 @@ use crate::model::{Enforcement, Error, Message, Reason, Result};
 
 /// The attribute that names a payload's schema by its id.
 pub const SCHEMA_ID: &str = "schema_id";
-/// How long what is known of a subject is good.
+/// How long what is known of a subject is good, whatever is heard.
 const FRESH: Duration = Duration::from_secs(1);
-/// The same for a payload that names what is not known: any that begins with a zero byte may seem to, and asking costs more
-/// than comparing. What this broker registers is known at once.
+/// How long it is good when others have changed something: who is busy with something else must not make every publish ask.
 const MOMENT: Duration = Duration::from_millis(10);
 
 /// A subject as publishes look at it.
 pub struct Demand {
     /// As the state counts it.
     state: u64,
+    seen: Seen,
     asked: Instant,
     /// The ids of its versions, none of them deleted.
     ids: Vec<u32>,
     newest: Option<Arc<Ready>>,
 }
 
+/// How many changes had been seen, of any subject: those made here, and what was heard of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub here: u64,
+    pub elsewhere: u64,
+}
+
 impl Demand {
-    /// Whether it is time to ask the state again, for a payload that it knows the schema of, or does not.
-    pub fn is_old(&self, is_known: bool) -> bool {
-        self.asked.elapsed() > if is_known { FRESH } else { MOMENT }
+    /// Whether it is time to ask the state again.
+    pub fn is_old(&self, seen: Seen, behind: Duration) -> bool {
+        let age = self.asked.elapsed();
+        age > FRESH || seen.here != self.seen.here || (seen != self.seen && age >= behind)
     }
 
     /// As the state has it now.
-    pub fn read(registry: &Registry, subject: &str, before: Option<&Demand>) -> Result<Self> {
-        let kept = registry.subject(subject)?;
+    pub fn read(registry: &Registry, subject: &str, seen: Seen, before: Option<&Demand>) -> Result<Self> {
         let asked = Instant::now();
+        let kept = registry.subject(subject)?;
         if let Some(Demand { state, ids, newest, .. }) = before.filter(|before| before.state == kept.state) {
-            return Ok(Demand { state: *state, asked, ids: ids.clone(), newest: newest.clone() });
+            return Ok(Demand { state: *state, seen, asked, ids: ids.clone(), newest: newest.clone() });
         }
         let versions: &StoredSubject = &kept.value;
         let newest = match versions.version(0, false) {
@@ -51,19 +59,24 @@ impl Demand {
             None => None,
         };
         let ids = versions.versions(false).map(|version| version.id).collect();
-        Ok(Demand { state: kept.state, asked, ids, newest })
+        Ok(Demand { state: kept.state, seen, asked, ids, newest })
     }
 }
 
 impl Served {
-    /// Refuses a message whose payload is not as its topic demands, or says so.
-    pub fn check_schema(&self, message: &Message<'_>) -> Result<()> {
+    /// Refuses a message whose payload is not as its topic demands, or says so. Answers false instead if another broker may
+    /// have registered what it is a moment ago: to be asked again when that was `looked` for.
+    pub fn check_schema(&self, message: &Message<'_>, looked: bool) -> Result<bool> {
         let topic = message.topic.as_str();
         let rule = self.settings.topic_schemas.iter().find(|rule| rule.pattern.matches(topic));
-        let Some(rule) = rule.filter(|rule| rule.enforcement != Enforcement::Off) else { return Ok(()) };
+        let Some(rule) = rule.filter(|rule| rule.enforcement != Enforcement::Off) else { return Ok(true) };
         let subject = rule.subject_of(topic);
-        let Err(error) = self.place.schemas.check(&subject, message) else { return Ok(()) };
+        let behind = if looked { Duration::ZERO } else { MOMENT };
+        let Err(error) = self.place.schemas.check(&subject, message, behind) else { return Ok(true) };
         if error.reason() == Reason::SchemaViolation {
+            if rule.enforcement == Enforcement::Enforce && !looked && self.place.schemas.is_shared() {
+                return Ok(false);
+            }
             self.place.metrics.schema_violations.inc();
         }
         match rule.enforcement {
@@ -71,7 +84,7 @@ impl Served {
             _ => {
                 let namespace = &self.place.name;
                 tracing::warn!(%namespace, topic, error = error.message(), "taken, though not as its schema says");
-                Ok(())
+                Ok(true)
             }
         }
     }
@@ -79,8 +92,8 @@ impl Served {
 
 impl Registry {
     /// Whether a payload is as a version of a subject says: the one that it names, or else the newest.
-    fn check(&self, subject: &str, message: &Message<'_>) -> Result<()> {
-        let mut demand = self.demand(subject, true)?;
+    fn check(&self, subject: &str, message: &Message<'_>, behind: Duration) -> Result<()> {
+        let demand = self.demand(subject, behind)?;
         let payload = message.payload.bytes();
         let named = match message.attributes.get(SCHEMA_ID) {
             Some(id) => Some(id.parse().map_err(|_| violation(format!("its attribute {SCHEMA_ID} is no number")))?),
@@ -88,10 +101,6 @@ impl Registry {
         };
         let frame = Frame::of(payload);
         let wanted = named.or(frame.map(|frame| frame.id));
-        if wanted.is_some_and(|id| !demand.ids.contains(&id)) {
-            // It may have been registered a moment ago.
-            demand = self.demand(subject, false)?;
-        }
         let ready = match wanted.filter(|id| demand.ids.contains(id)) {
             Some(id) => self.ready(id)?,
             None if named.is_some() => {

@@ -4,6 +4,7 @@
 mod demand;
 mod draft;
 mod frame;
+mod lookup;
 mod moving;
 mod registry;
 mod rules;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 pub use self::{
     draft::{Draft, Reference},
+    lookup::Lookup,
     moving::{Leaving, MovedSchema, MovedSchemas, MovedSubject},
     registry::Registry,
     rules::Rules,
@@ -295,6 +297,11 @@ impl Broker {
             }
             registry.catch_up().await?;
         }
+    }
+
+    /// Ends when all is known here that other brokers had registered before, in any namespace.
+    pub(super) async fn look_for_schemas(&self) -> Result<()> {
+        self.schema_lookup.look(self.engine.state()).await
     }
 
     /// A namespace's registry, with all that others have registered before.

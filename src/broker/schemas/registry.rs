@@ -3,12 +3,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use super::{
     Rules,
-    demand::Demand,
+    demand::{Demand, Seen},
     draft::{Draft, Needed, Reference},
     frame::Frame,
     stored::{self, StoredSchema, StoredSubject},
@@ -37,6 +41,8 @@ pub struct Registry {
     ready: Mutex<HashMap<u32, Arc<Ready>>>,
     known: Mutex<Known>,
     demands: Mutex<HashMap<Box<str>, Arc<Demand>>>,
+    // Counts the changes that were made here.
+    changes: AtomicU64,
 }
 
 /// A schema under its id, ready to look at payloads.
@@ -55,12 +61,12 @@ struct Known {
     by_digest: HashMap<String, u32>,
 }
 
-/// Forgets how publishes look at a subject, when this is dropped.
-struct Forget<'a>(&'a Registry, &'a str);
+/// A change that is being made: whoever publishes after it was dropped asks the state again.
+struct Changing<'a>(&'a Registry);
 
-impl Drop for Forget<'_> {
+impl Drop for Changing<'_> {
     fn drop(&mut self) {
-        lock(&self.0.demands).remove(self.1);
+        self.0.changes.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -74,7 +80,13 @@ impl Registry {
     /// Of a namespace.
     pub fn new(engine: Arc<dyn Engine>, namespace: &NamespaceName) -> Self {
         let prefix = format!("{PREFIX}{namespace}/");
-        Registry { engine, prefix, ready: Mutex::default(), known: Mutex::default(), demands: Mutex::default() }
+        let (ready, known, demands, changes) = Default::default();
+        Registry { engine, prefix, ready, known, demands, changes }
+    }
+
+    /// Whether others may register something too.
+    pub fn is_shared(&self) -> bool {
+        self.engine.members().is_some()
     }
 
     /// Waits until what others had registered before is known here.
@@ -91,21 +103,23 @@ impl Registry {
     pub async fn put_subject(&self, name: &str, subject: Versioned<StoredSubject>) -> Result<bool> {
         let key = format!("{}{SUBJECTS}{name}", self.prefix);
         let Versioned { value, state } = subject;
-        // Whoever publishes next sees what is there then.
-        let _forgotten = Forget(self, name);
+        let _changing = Changing(self);
         if value == StoredSubject::default() {
             return if state == 0 { Ok(true) } else { self.state().delete(&key, state).await };
         }
         Ok(self.state().put(&key, stored::bytes(&value), state).await?.is_some())
     }
 
-    /// A subject as publishes look at it, as it was a moment ago; a moment is shorter for a payload whose schema is not known.
-    pub fn demand(&self, subject: &str, is_known: bool) -> Result<Arc<Demand>> {
+    /// A subject as publishes look at it: with all that was changed here, and with what was heard of others longer than
+    /// `behind` ago.
+    pub fn demand(&self, subject: &str, behind: Duration) -> Result<Arc<Demand>> {
+        // Asked before the state is read: what changes meanwhile is seen next time.
+        let seen = Seen { here: self.changes.load(Ordering::Acquire), elsewhere: self.state().heard() };
         let known = lock(&self.demands).get(subject).cloned();
-        if let Some(known) = known.as_ref().filter(|known| !known.is_old(is_known)) {
+        if let Some(known) = known.as_ref().filter(|known| !known.is_old(seen, behind)) {
             return Ok(known.clone());
         }
-        let demand = Arc::new(Demand::read(self, subject, known.as_deref())?);
+        let demand = Arc::new(Demand::read(self, subject, seen, known.as_deref())?);
         let mut all = lock(&self.demands);
         if all.len() >= READY {
             all.clear();

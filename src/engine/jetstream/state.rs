@@ -5,7 +5,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -37,6 +40,7 @@ const SOON: Duration = Duration::from_millis(5);
 pub struct KvState {
     store: Store,
     values: Arc<Mutex<Values>>,
+    heard: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -46,6 +50,8 @@ struct Values {
     removed: BTreeMap<String, u64>,
     // The last version that was heard of, in their order.
     seen: u64,
+    // Counts what was learned, for whoever does not want to wait for the others.
+    heard: Arc<AtomicU64>,
 }
 
 impl Values {
@@ -55,6 +61,7 @@ impl Values {
         if version > known && version > removed {
             self.removed.remove(&key);
             self.by_key.insert(key, Value { bytes, version });
+            self.heard.fetch_add(1, Ordering::Release);
         }
     }
 
@@ -65,6 +72,7 @@ impl Values {
         self.by_key.remove(&key);
         let removed = self.removed.entry(key).or_default();
         *removed = version.max(*removed);
+        self.heard.fetch_add(1, Ordering::Release);
     }
 
     /// Hears of what has come next.
@@ -93,7 +101,9 @@ impl KvState {
             ..Default::default()
         };
         let store = bucket(context, config).await?;
-        let values = Arc::new(Mutex::new(Values::default()));
+        let values = Values::default();
+        let heard = values.heard.clone();
+        let values = Arc::new(Mutex::new(values));
         let held = store.status().await.map_err(unreachable)?.values();
         let mut watch = store.watch_with_history(">").await.map_err(unreachable)?;
         if held > 0 {
@@ -108,7 +118,7 @@ impl KvState {
         }
         let follow = follow(store.clone(), watch, values.clone());
         tokio::spawn(async move { stop.run_until_cancelled(follow).await });
-        Ok(KvState { store, values })
+        Ok(KvState { store, values, heard })
     }
 
     fn values(&self) -> MutexGuard<'_, Values> {
@@ -119,7 +129,10 @@ impl KvState {
     async fn refresh(&self, key: &str) -> Result<()> {
         match newest(&self.store, &escaped(key)).await? {
             Some((bytes, version)) => self.values().set(key.to_owned(), bytes.to_vec(), version),
-            None => drop(self.values().by_key.remove(key)),
+            None => {
+                self.values().by_key.remove(key);
+                self.heard.fetch_add(1, Ordering::Release);
+            }
         }
         Ok(())
     }
@@ -211,6 +224,10 @@ impl State for KvState {
             }
             Ok(put)
         })
+    }
+
+    fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Acquire)
     }
 
     fn catch_up(&self) -> BoxFuture<'_, Result<()>> {

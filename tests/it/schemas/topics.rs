@@ -2,11 +2,14 @@
 
 use tilde::{
     client::{Client, PublishRequest},
-    pb::v1::ValidatePayloadRequest,
+    pb::v1::{
+        BatchPublishRequest, Compatibility, SchemaRules, UpdateSchemaRulesRequest, ValidatePayloadRequest,
+        broker_client::BrokerClient, publish_result,
+    },
 };
 
 use super::*;
-use crate::support::http::metric;
+use crate::support::{http::metric, nats::Nats};
 
 const VIOLATIONS: &str = "tilde_schema_violations_total{namespace=\"default\"}";
 
@@ -105,4 +108,50 @@ async fn batches_streams_and_plain_http_are_no_way_around_it() {
     crate::support::http::assert_problem(&told, 400, "SCHEMA_VIOLATION");
     let lines = broker.run_with(&["publish", "a", "--lines"], b"1\ntwo\n3\n");
     assert!(lines.stderr.contains("SCHEMA_VIOLATION"), "{}", lines.stderr);
+}
+
+/// One after the other, each way in is the first to name what another broker has registered right before.
+#[tokio::test]
+async fn what_another_broker_has_just_registered_is_known_to_whoever_publishes() {
+    let nats = Nats::start();
+    let [there, here] = [(); 2].map(|()| Tilde::start(&["--engine", "jetstream", "--nats", &nats.urls()[0]]));
+    there.run(&["namespace", "update", "default", "--topic-schema", "n=enforce"]).ok();
+    let mut schemas = schemas(&there).await;
+    let rules = SchemaRules { compatibility: Compatibility::None.into(), read_only: None };
+    let rules = UpdateSchemaRulesRequest { rules: Some(rules), ..Default::default() };
+    schemas.update_schema_rules(rules).await.unwrap();
+    let mut broker = BrokerClient::new(client::connect(&here.url).await.unwrap());
+    let publisher = Client::connect(&here.url).await.unwrap().publisher();
+    let request = |payload: &[u8]| PublishRequest::data("n", payload.to_vec());
+    // Settings take a moment too.
+    while broker.publish(request(b"nothing")).await.is_ok() {}
+    for n in 1..=60u32 {
+        let only = schema(SchemaType::Json, &format!("{{\"const\":{n}}}"));
+        let (_, id, _) = register(&mut schemas, "n-value", only).await.unwrap();
+        let plain = n.to_string().into_bytes();
+        let payload = if n % 2 == 0 { framed(id, &plain) } else { plain };
+        match n % 3 {
+            0 => drop(broker.publish(request(&payload)).await.unwrap()),
+            1 => drop(publisher.publish(request(&payload)).await.unwrap()),
+            _ => {
+                // What is behind it stays behind it, and what is wrong is refused.
+                let requests = [&payload[..], b"wrong", &payload[..]].map(request).into();
+                let batch = BatchPublishRequest { requests, ..Default::default() };
+                let results = broker.batch_publish(batch).await.unwrap().into_inner().results;
+                let places: Vec<_> = results
+                    .into_iter()
+                    .map(|result| match result.result.unwrap() {
+                        publish_result::Result::Published(published) => Some(published.sequence),
+                        publish_result::Result::Error(_) => None,
+                    })
+                    .collect();
+                assert!(places[0] < places[2] && places[1].is_none(), "{n}: {places:?}");
+            }
+        }
+    }
+    // Refusals stay what they were, also many of them at once.
+    let refused = (0..500).map(|_| publisher.publish(request(b"wrong")));
+    for fault in futures_util::future::join_all(refused).await {
+        assert_eq!(fault.unwrap_err().reason.as_deref(), Some("SCHEMA_VIOLATION"));
+    }
 }
