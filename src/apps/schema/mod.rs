@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Context;
+use prost_types::FieldMask;
 use serde::Serialize;
 
 use self::{
@@ -311,16 +312,20 @@ impl Args {
     async fn compatibility(&self, mut client: Client, subject: &str, level: Option<Level>) -> anyhow::Result<()> {
         let namespace = self.namespace();
         let subject = if subject == "~" { String::new() } else { subject.to_owned() };
-        let request = GetSchemaRulesRequest { namespace: namespace.clone(), subject: subject.clone() };
-        let known = client.get_schema_rules(request).await.map_err(|status| self.remote.failure(status))?;
-        let mut rules = known.into_inner().rules.unwrap_or_default();
-        if let Some(level) = level {
-            rules.compatibility = level.wire().into();
-            let changed = Some(rules).filter(|rules| *rules != SchemaRules::default());
-            let request = UpdateSchemaRulesRequest { namespace, subject, rules: changed };
-            client.update_schema_rules(request).await.map_err(|status| self.remote.failure(status))?;
-        }
-        let word = word(rules.compatibility());
+        let rules = match level {
+            Some(level) => {
+                let rules = Some(SchemaRules { compatibility: level.wire().into(), read_only: None });
+                let update_mask = Some(FieldMask { paths: vec!["compatibility".into()] });
+                let request = UpdateSchemaRulesRequest { namespace, subject, rules, update_mask };
+                client.update_schema_rules(request).await.map(|told| told.into_inner().rules)
+            }
+            None => {
+                let request = GetSchemaRulesRequest { namespace, subject };
+                client.get_schema_rules(request).await.map(|told| told.into_inner().rules)
+            }
+        };
+        let rules = rules.map_err(|status| self.remote.failure(status))?;
+        let word = word(rules.unwrap_or_default().compatibility());
         match self.format {
             Format::Json => output::json(&serde_json::json!({ "compatibility": word }))?,
             Format::Text => output::line(word)?,

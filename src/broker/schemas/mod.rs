@@ -273,27 +273,30 @@ impl Broker {
         }
     }
 
-    /// Changes them; none: those of all are in force again.
+    /// Changes them; none: those of all are in force again. Answers with what they are then. The change is made anew if
+    /// others are in force meanwhile.
     pub async fn update_schema_rules(
         &self,
         namespace: &NamespaceName,
         subject: &str,
-        rules: Option<Rules>,
-    ) -> Result<()> {
+        change: impl Fn(Option<Rules>) -> Option<Rules>,
+    ) -> Result<Option<Rules>> {
         let served = self.registry(namespace).await?;
         let registry = &served.place.schemas;
         loop {
-            let is_kept = if subject.is_empty() {
+            let (rules, is_kept) = if subject.is_empty() {
                 let kept = registry.rules()?;
-                registry.put_rules(Versioned { value: rules, ..kept }).await?
+                let rules = change(kept.value);
+                (rules, registry.put_rules(Versioned { value: rules, ..kept }).await?)
             } else {
                 check_subject(subject)?;
                 let kept = registry.subject(subject)?;
+                let rules = change(kept.value.rules);
                 let value = StoredSubject { rules, ..kept.value };
-                registry.put_subject(subject, Versioned { value, state: kept.state }).await?
+                (rules, registry.put_subject(subject, Versioned { value, state: kept.state }).await?)
             };
             if is_kept {
-                return Ok(());
+                return Ok(rules);
             }
             registry.catch_up().await?;
         }

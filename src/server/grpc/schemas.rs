@@ -122,9 +122,9 @@ impl schemas_server::Schemas for SchemasService {
         &self,
         request: Request<pb::UpdateSchemaRulesRequest>,
     ) -> Result<Response<pb::UpdateSchemaRulesResponse>, Status> {
-        let pb::UpdateSchemaRulesRequest { namespace, subject, rules } = request.into_inner();
-        let rules = rules.map(parse_rules).transpose()?;
-        self.0.update_schema_rules(&NamespaceName::parse(&namespace)?, &subject, rules).await?;
+        let pb::UpdateSchemaRulesRequest { namespace, subject, rules, update_mask } = request.into_inner();
+        let change = parse_change(rules.map(parse_rules).transpose()?, update_mask)?;
+        let rules = self.0.update_schema_rules(&NamespaceName::parse(&namespace)?, &subject, change).await?;
         Ok(Response::new(pb::UpdateSchemaRulesResponse { rules: rules.map(answer_rules) }))
     }
 }
@@ -144,6 +144,9 @@ const LEVELS: [(Compatibility, pb::Compatibility); 7] = [
     (Compatibility::Full, pb::Compatibility::Full),
     (Compatibility::FullTransitive, pb::Compatibility::FullTransitive),
 ];
+
+/// What an update mask may hold.
+const RULES: [&str; 2] = ["compatibility", "read_only"];
 
 /// In: what somebody brings.
 pub fn parse(schema: Option<pb::Schema>) -> Result<Draft> {
@@ -181,6 +184,34 @@ pub fn parse_rules(rules: pb::SchemaRules) -> Result<Rules> {
     Ok(Rules { compatibility, read_only: rules.read_only })
 }
 
+/// In: what an update changes: the rules in the mask, or without one all.
+fn parse_change(
+    wanted: Option<Rules>,
+    mask: Option<prost_types::FieldMask>,
+) -> Result<impl Fn(Option<Rules>) -> Option<Rules>> {
+    let mask = mask.unwrap_or_default().paths;
+    if let Some(path) = mask.iter().find(|path| !RULES.contains(&path.as_str())) {
+        let path: String = path.chars().take(64).collect();
+        let known = RULES.join(", ");
+        return Err(invalid(
+            "update_mask",
+            format!("update_mask holds {path:?}, which cannot be changed: it takes {known}"),
+        ));
+    }
+    let [compatibility, read_only] = RULES.map(|rule| mask.is_empty() || mask.iter().any(|path| path == rule));
+    Ok(move |kept: Option<Rules>| {
+        if mask.is_empty() {
+            return wanted;
+        }
+        let (kept, wanted) = (kept.unwrap_or_default(), wanted.unwrap_or_default());
+        let changed = Rules {
+            compatibility: if compatibility { wanted.compatibility } else { kept.compatibility },
+            read_only: if read_only { wanted.read_only } else { kept.read_only },
+        };
+        Some(changed).filter(|changed| *changed != Rules::default())
+    })
+}
+
 /// Out.
 pub fn answer_rules(rules: Rules) -> pb::SchemaRules {
     let word = |level| LEVELS.iter().find(|(known, _)| *known == level).expect("all are listed").1;
@@ -198,6 +229,6 @@ fn split_key(key: &str) -> (&str, u32) {
     (subject, version.parse().unwrap_or_default())
 }
 
-fn invalid(field: &str, what: &str) -> Error {
+fn invalid(field: &str, what: impl Into<String>) -> Error {
     Error::new(Reason::RequestInvalid, what).field(field)
 }

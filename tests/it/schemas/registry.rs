@@ -229,6 +229,26 @@ fn what_is_deleted_goes_in_two_steps() {
 }
 
 #[test]
+fn two_rules_that_are_changed_at_the_same_time_are_both_changed() {
+    for (_broker, registry) in Registry::both() {
+        for n in 0..20 {
+            let put = |path: &str, body: &str| drop(registry.ask("PUT", &format!("/{path}/s{n}"), body));
+            std::thread::scope(|scope| {
+                scope.spawn(|| put("config", r#"{"compatibility":"FULL"}"#));
+                scope.spawn(|| put("mode", r#"{"mode":"READONLY"}"#));
+            });
+            assert_eq!(registry.get(&format!("/config/s{n}")), json!({"compatibilityLevel": "FULL"}));
+            assert_eq!(registry.get(&format!("/mode/s{n}")), json!({"mode": "READONLY"}));
+            let delete = |path: &str| drop(registry.ask("DELETE", &format!("/{path}/s{n}"), ""));
+            delete("config");
+            assert_eq!(registry.get(&format!("/mode/s{n}")), json!({"mode": "READONLY"}));
+            delete("mode");
+            registry.refuses(&[("GET", &format!("/mode/s{n}"), "", 404, 40409)]);
+        }
+    }
+}
+
+#[test]
 fn what_refers_to_another_is_told_with_it() {
     for (_broker, registry) in Registry::both() {
         let money = r#"{"schema":"{\"type\":\"record\",\"name\":\"Money\",\"fields\":[{\"name\":\"cents\",\"type\":\"long\"}]}"}"#;

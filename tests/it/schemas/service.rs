@@ -1,8 +1,10 @@
 //! The registry: versions, ids, compatibility, deletion, and what refers to what.
 
+use prost_types::FieldMask;
 use tilde::pb::v1::{
-    CheckCompatibilityRequest, Compatibility, DeleteSchemaRequest, GetSchemaRequest, ListSchemasRequest,
-    LookupSchemaRequest, SchemaReference, SchemaRules, UpdateSchemaRulesRequest, ValidatePayloadRequest,
+    CheckCompatibilityRequest, Compatibility, DeleteSchemaRequest, GetSchemaRequest, GetSchemaRulesRequest,
+    ListSchemasRequest, LookupSchemaRequest, SchemaReference, SchemaRules, UpdateSchemaRulesRequest,
+    ValidatePayloadRequest,
 };
 use tonic::Code;
 
@@ -47,6 +49,37 @@ async fn the_same_is_registered_once_and_has_one_id() {
     ] {
         assert_eq!(refusal(&status, "missing"), ("SCHEMA_NOT_FOUND".into(), missing.into()), "{status:?}");
     }
+}
+
+#[tokio::test]
+async fn a_mask_says_which_rules_are_changed() {
+    let broker = Tilde::in_memory();
+    let mut schemas = schemas(&broker).await;
+    let update = |mask: &[&str], rules| {
+        let paths = mask.iter().map(|path| (*path).to_owned()).collect();
+        UpdateSchemaRulesRequest { update_mask: Some(FieldMask { paths }), ..rules }
+    };
+    let told =
+        |compatibility: Compatibility, read_only| Some(SchemaRules { compatibility: compatibility.into(), read_only });
+    let full = || rules("a", Compatibility::Full, true);
+    let nothing = || UpdateSchemaRulesRequest { subject: "a".into(), ..Default::default() };
+    for (request, now) in [
+        (update(&["compatibility"], full()), told(Compatibility::Full, None)),
+        (update(&["read_only"], full()), told(Compatibility::Full, Some(true))),
+        (update(&["compatibility"], nothing()), told(Compatibility::Unspecified, Some(true))),
+        (update(&["read_only"], nothing()), None),
+        (update(&["read_only", "compatibility"], full()), told(Compatibility::Full, Some(true))),
+        (update(&[], rules("a", Compatibility::None, false)), told(Compatibility::None, Some(false))),
+        (nothing(), None),
+    ] {
+        let answer = schemas.update_schema_rules(request).await.unwrap().into_inner();
+        let get = GetSchemaRulesRequest { subject: "a".into(), ..Default::default() };
+        let kept = schemas.get_schema_rules(get).await.unwrap().into_inner();
+        assert_eq!((answer.rules, kept.rules), (now, now));
+    }
+    let refused = schemas.update_schema_rules(update(&["normalize"], full())).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("it takes compatibility, read_only"), "{refused}");
 }
 
 #[tokio::test]

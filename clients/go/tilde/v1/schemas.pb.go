@@ -9,6 +9,7 @@ package tildev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -1281,10 +1282,13 @@ func (x *GetSchemaRulesResponse) GetRules() *SchemaRules {
 }
 
 type UpdateSchemaRulesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"` // "default" if empty
-	Subject       string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`     // empty: of all that have none of their own
-	Rules         *SchemaRules           `protobuf:"bytes,3,opt,name=rules,proto3,oneof" json:"rules,omitempty"`   // none: those of all are in force again
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"` // "default" if empty
+	Subject   string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`     // empty: of all that have none of their own
+	Rules     *SchemaRules           `protobuf:"bytes,3,opt,name=rules,proto3,oneof" json:"rules,omitempty"`   // none: those of all are in force again
+	// The rules to change, `compatibility` or `read_only`; one that is named and not given is as for all again. The others stay
+	// as they are, whoever changes them at the same time. Without a mask, all.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,4,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1340,9 +1344,16 @@ func (x *UpdateSchemaRulesRequest) GetRules() *SchemaRules {
 	return nil
 }
 
+func (x *UpdateSchemaRulesRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
 type UpdateSchemaRulesResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Rules         *SchemaRules           `protobuf:"bytes,1,opt,name=rules,proto3,oneof" json:"rules,omitempty"`
+	Rules         *SchemaRules           `protobuf:"bytes,1,opt,name=rules,proto3,oneof" json:"rules,omitempty"` // as they are now; none: there are none of its own
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1388,7 +1399,7 @@ var File_tilde_v1_schemas_proto protoreflect.FileDescriptor
 
 const file_tilde_v1_schemas_proto_rawDesc = "" +
 	"\n" +
-	"\x16tilde/v1/schemas.proto\x12\btilde.v1\"\xdf\x01\n" +
+	"\x16tilde/v1/schemas.proto\x12\btilde.v1\x1a google/protobuf/field_mask.proto\"\xdf\x01\n" +
 	"\x06Schema\x12(\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x14.tilde.v1.SchemaTypeR\x04type\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x129\n" +
@@ -1472,11 +1483,13 @@ const file_tilde_v1_schemas_proto_rawDesc = "" +
 	"\asubject\x18\x02 \x01(\tR\asubject\"T\n" +
 	"\x16GetSchemaRulesResponse\x120\n" +
 	"\x05rules\x18\x01 \x01(\v2\x15.tilde.v1.SchemaRulesH\x00R\x05rules\x88\x01\x01B\b\n" +
-	"\x06_rules\"\x8e\x01\n" +
+	"\x06_rules\"\xcb\x01\n" +
 	"\x18UpdateSchemaRulesRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x120\n" +
-	"\x05rules\x18\x03 \x01(\v2\x15.tilde.v1.SchemaRulesH\x00R\x05rules\x88\x01\x01B\b\n" +
+	"\x05rules\x18\x03 \x01(\v2\x15.tilde.v1.SchemaRulesH\x00R\x05rules\x88\x01\x01\x12;\n" +
+	"\vupdate_mask\x18\x04 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMaskB\b\n" +
 	"\x06_rules\"W\n" +
 	"\x19UpdateSchemaRulesResponse\x120\n" +
 	"\x05rules\x18\x01 \x01(\v2\x15.tilde.v1.SchemaRulesH\x00R\x05rules\x88\x01\x01B\b\n" +
@@ -1546,6 +1559,7 @@ var file_tilde_v1_schemas_proto_goTypes = []any{
 	(*GetSchemaRulesResponse)(nil),     // 20: tilde.v1.GetSchemaRulesResponse
 	(*UpdateSchemaRulesRequest)(nil),   // 21: tilde.v1.UpdateSchemaRulesRequest
 	(*UpdateSchemaRulesResponse)(nil),  // 22: tilde.v1.UpdateSchemaRulesResponse
+	(*fieldmaskpb.FieldMask)(nil),      // 23: google.protobuf.FieldMask
 }
 var file_tilde_v1_schemas_proto_depIdxs = []int32{
 	0,  // 0: tilde.v1.Schema.type:type_name -> tilde.v1.SchemaType
@@ -1561,30 +1575,31 @@ var file_tilde_v1_schemas_proto_depIdxs = []int32{
 	1,  // 10: tilde.v1.SchemaRules.compatibility:type_name -> tilde.v1.Compatibility
 	18, // 11: tilde.v1.GetSchemaRulesResponse.rules:type_name -> tilde.v1.SchemaRules
 	18, // 12: tilde.v1.UpdateSchemaRulesRequest.rules:type_name -> tilde.v1.SchemaRules
-	18, // 13: tilde.v1.UpdateSchemaRulesResponse.rules:type_name -> tilde.v1.SchemaRules
-	4,  // 14: tilde.v1.Schemas.RegisterSchema:input_type -> tilde.v1.RegisterSchemaRequest
-	6,  // 15: tilde.v1.Schemas.GetSchema:input_type -> tilde.v1.GetSchemaRequest
-	8,  // 16: tilde.v1.Schemas.LookupSchema:input_type -> tilde.v1.LookupSchemaRequest
-	10, // 17: tilde.v1.Schemas.ListSchemas:input_type -> tilde.v1.ListSchemasRequest
-	12, // 18: tilde.v1.Schemas.DeleteSchema:input_type -> tilde.v1.DeleteSchemaRequest
-	14, // 19: tilde.v1.Schemas.CheckCompatibility:input_type -> tilde.v1.CheckCompatibilityRequest
-	16, // 20: tilde.v1.Schemas.ValidatePayload:input_type -> tilde.v1.ValidatePayloadRequest
-	19, // 21: tilde.v1.Schemas.GetSchemaRules:input_type -> tilde.v1.GetSchemaRulesRequest
-	21, // 22: tilde.v1.Schemas.UpdateSchemaRules:input_type -> tilde.v1.UpdateSchemaRulesRequest
-	5,  // 23: tilde.v1.Schemas.RegisterSchema:output_type -> tilde.v1.RegisterSchemaResponse
-	7,  // 24: tilde.v1.Schemas.GetSchema:output_type -> tilde.v1.GetSchemaResponse
-	9,  // 25: tilde.v1.Schemas.LookupSchema:output_type -> tilde.v1.LookupSchemaResponse
-	11, // 26: tilde.v1.Schemas.ListSchemas:output_type -> tilde.v1.ListSchemasResponse
-	13, // 27: tilde.v1.Schemas.DeleteSchema:output_type -> tilde.v1.DeleteSchemaResponse
-	15, // 28: tilde.v1.Schemas.CheckCompatibility:output_type -> tilde.v1.CheckCompatibilityResponse
-	17, // 29: tilde.v1.Schemas.ValidatePayload:output_type -> tilde.v1.ValidatePayloadResponse
-	20, // 30: tilde.v1.Schemas.GetSchemaRules:output_type -> tilde.v1.GetSchemaRulesResponse
-	22, // 31: tilde.v1.Schemas.UpdateSchemaRules:output_type -> tilde.v1.UpdateSchemaRulesResponse
-	23, // [23:32] is the sub-list for method output_type
-	14, // [14:23] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	23, // 13: tilde.v1.UpdateSchemaRulesRequest.update_mask:type_name -> google.protobuf.FieldMask
+	18, // 14: tilde.v1.UpdateSchemaRulesResponse.rules:type_name -> tilde.v1.SchemaRules
+	4,  // 15: tilde.v1.Schemas.RegisterSchema:input_type -> tilde.v1.RegisterSchemaRequest
+	6,  // 16: tilde.v1.Schemas.GetSchema:input_type -> tilde.v1.GetSchemaRequest
+	8,  // 17: tilde.v1.Schemas.LookupSchema:input_type -> tilde.v1.LookupSchemaRequest
+	10, // 18: tilde.v1.Schemas.ListSchemas:input_type -> tilde.v1.ListSchemasRequest
+	12, // 19: tilde.v1.Schemas.DeleteSchema:input_type -> tilde.v1.DeleteSchemaRequest
+	14, // 20: tilde.v1.Schemas.CheckCompatibility:input_type -> tilde.v1.CheckCompatibilityRequest
+	16, // 21: tilde.v1.Schemas.ValidatePayload:input_type -> tilde.v1.ValidatePayloadRequest
+	19, // 22: tilde.v1.Schemas.GetSchemaRules:input_type -> tilde.v1.GetSchemaRulesRequest
+	21, // 23: tilde.v1.Schemas.UpdateSchemaRules:input_type -> tilde.v1.UpdateSchemaRulesRequest
+	5,  // 24: tilde.v1.Schemas.RegisterSchema:output_type -> tilde.v1.RegisterSchemaResponse
+	7,  // 25: tilde.v1.Schemas.GetSchema:output_type -> tilde.v1.GetSchemaResponse
+	9,  // 26: tilde.v1.Schemas.LookupSchema:output_type -> tilde.v1.LookupSchemaResponse
+	11, // 27: tilde.v1.Schemas.ListSchemas:output_type -> tilde.v1.ListSchemasResponse
+	13, // 28: tilde.v1.Schemas.DeleteSchema:output_type -> tilde.v1.DeleteSchemaResponse
+	15, // 29: tilde.v1.Schemas.CheckCompatibility:output_type -> tilde.v1.CheckCompatibilityResponse
+	17, // 30: tilde.v1.Schemas.ValidatePayload:output_type -> tilde.v1.ValidatePayloadResponse
+	20, // 31: tilde.v1.Schemas.GetSchemaRules:output_type -> tilde.v1.GetSchemaRulesResponse
+	22, // 32: tilde.v1.Schemas.UpdateSchemaRules:output_type -> tilde.v1.UpdateSchemaRulesResponse
+	24, // [24:33] is the sub-list for method output_type
+	15, // [15:24] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_tilde_v1_schemas_proto_init() }

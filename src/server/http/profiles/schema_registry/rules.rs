@@ -1,6 +1,7 @@
 //! The rules of a subject, or of all that have none of their own: compatibility (`/config`) and mode (`/mode`). The contract
-//! has both in one, so that a change reads them first.
+//! has both in one: a change names the one that it is about, and leaves the other as it is.
 
+use prost_types::FieldMask;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -11,6 +12,11 @@ use super::{
 };
 use crate::pb::v1::{self as pb, SchemaRules};
 
+/// The rules, as the contract calls them.
+const COMPATIBILITY: &str = "compatibility";
+const READ_ONLY: &str = "read_only";
+/// Nothing of its own.
+const NONE: SchemaRules = SchemaRules { compatibility: 0, read_only: None };
 /// What the contract's words for levels begin with.
 const LEVEL: &str = "COMPATIBILITY_";
 /// What is in force where nobody said anything.
@@ -30,13 +36,13 @@ impl SchemaRegistry {
 
     pub(super) async fn set_config(&self, asked: &Asked<'_>) -> Result<Value, Refusal> {
         let level = parse_level(asked.json()?)?;
-        self.change(asked.subject(), |rules| rules.set_compatibility(level)).await?;
+        self.change(asked.subject(), COMPATIBILITY, SchemaRules { compatibility: level.into(), ..NONE }).await?;
         Ok(json!({ "compatibility": word(level) }))
     }
 
     pub(super) async fn delete_config(&self, asked: &Asked<'_>) -> Result<Value, Refusal> {
         let level = self.rule(asked, refusal::NO_SUBJECT, level).await?;
-        self.change(asked.subject(), |rules| rules.set_compatibility(pb::Compatibility::Unspecified)).await?;
+        self.change(asked.subject(), COMPATIBILITY, NONE).await?;
         Ok(json!({ "compatibilityLevel": word(level.unwrap_or(DEFAULT)) }))
     }
 
@@ -55,13 +61,13 @@ impl SchemaRegistry {
                 return Err(Refusal::new(refusal::INVALID_MODE, message));
             }
         };
-        self.change(asked.subject(), |rules| rules.read_only = Some(read_only)).await?;
+        self.change(asked.subject(), READ_ONLY, SchemaRules { read_only: Some(read_only), ..NONE }).await?;
         Ok(told(read_only))
     }
 
     pub(super) async fn delete_mode(&self, asked: &Asked<'_>) -> Result<Value, Refusal> {
         let read_only = self.rule(asked, refusal::NO_SUBJECT, |rules| rules.read_only).await?;
-        self.change(asked.subject(), |rules| rules.read_only = None).await?;
+        self.change(asked.subject(), READ_ONLY, NONE).await?;
         Ok(told(read_only.unwrap_or_default()))
     }
 
@@ -86,11 +92,14 @@ impl SchemaRegistry {
         Ok(found.rules.unwrap_or_default())
     }
 
-    async fn change(&self, subject: &str, change: impl FnOnce(&mut SchemaRules)) -> Result<(), Refusal> {
-        let mut rules = self.rules(subject).await?;
-        change(&mut rules);
-        let rules = Some(rules).filter(|rules| *rules != SchemaRules::default());
-        let request = pb::UpdateSchemaRulesRequest { namespace: self.namespace(), subject: subject.to_owned(), rules };
+    /// Changes one rule; `rules` has no other.
+    async fn change(&self, subject: &str, rule: &str, rules: SchemaRules) -> Result<(), Refusal> {
+        let request = pb::UpdateSchemaRulesRequest {
+            namespace: self.namespace(),
+            subject: subject.to_owned(),
+            rules: Some(rules),
+            update_mask: Some(FieldMask { paths: vec![rule.to_owned()] }),
+        };
         self.ask::<pb::UpdateSchemaRulesResponse>("/tilde.v1.Schemas/UpdateSchemaRules", &request).await?;
         Ok(())
     }
