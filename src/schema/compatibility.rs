@@ -76,7 +76,8 @@ impl Compatibility {
         matches!(self, Forward | ForwardTransitive | Full | FullTransitive)
     }
 
-    fn is_transitive(self) -> bool {
+    /// Whether it looks at all earlier versions instead of the last.
+    pub fn is_transitive(self) -> bool {
         use Compatibility::{BackwardTransitive, ForwardTransitive, FullTransitive};
         matches!(self, BackwardTransitive | ForwardTransitive | FullTransitive)
     }

@@ -4,10 +4,15 @@ use std::sync::Arc;
 
 use super::{Broken, Kind, Limits, Violation, avro::Avro, frame, json::Json, nesting, protobuf::Protobuf};
 
+/// What a schema of a few bytes takes.
+const SMALLEST: usize = 4 << 10;
+
 /// A schema that makes sense. Costly to make and to keep, cheap to use: share one.
 #[derive(Debug)]
 pub struct Schema {
     text: Box<str>,
+    // Of the text and of those that it refers to.
+    bytes: usize,
     pub(super) rules: Rules,
 }
 
@@ -70,7 +75,7 @@ impl Schema {
             Kind::Json => Rules::Json(Box::new(Json::parse(text, references, limits)?)),
             Kind::Protobuf => Rules::Protobuf(Box::new(Protobuf::parse(text, references, limits)?)),
         };
-        Ok(Schema { text: text.into(), rules })
+        Ok(Schema { text: text.into(), bytes, rules })
     }
 
     /// What it is written in.
@@ -85,6 +90,18 @@ impl Schema {
     /// As it was written.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// About how many bytes it takes in memory: so many times what its texts have. Measured by what the allocator has given
+    /// out for schemas of 1 to 4,000 fields, members or types: 5 to 17 times the text for Avro, 6 to 25 for Protobuf, and for
+    /// JSON 39 to 99, most of it the table of subschemas. A JSON Schema of nothing but different patterns takes 400 times,
+    /// and one of a few bytes some KiB.
+    pub fn size(&self) -> usize {
+        let times = match self.kind() {
+            Kind::Avro | Kind::Protobuf => 16,
+            Kind::Json => 64,
+        };
+        SMALLEST + times * self.bytes
     }
 
     /// Equal for two schemas that say the same in the same order, however they are spelled. Avro: names in full, members

@@ -1,7 +1,10 @@
 //! What a topic demands of a payload, on the way of every publish: which rule, which schema, and whether the payload is as it
 //! says. Asks the engine's state where something has changed, and never waits.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -9,8 +12,9 @@ use super::{
     super::served::Served,
     frame::Frame,
     no_subject,
-    registry::{Ready, Registry},
-    stored::StoredSubject,
+    ready::Ready,
+    registry::Registry,
+    stored::{StoredSubject, StoredVersion},
 };
 use crate::model::{Enforcement, Error, Message, Reason, Result};
 
@@ -29,7 +33,14 @@ pub struct Demand {
     asked: Instant,
     /// The ids of its versions, none of them deleted.
     ids: Vec<u32>,
-    newest: Option<Arc<Ready>>,
+    newest: Option<Newest>,
+}
+
+/// A subject's newest version. Here it takes no room: it is kept with all the others, and may have gone.
+#[derive(Clone)]
+struct Newest {
+    id: u32,
+    ready: Weak<Ready>,
 }
 
 /// How many changes had been seen, of any subject: those made here, and what was heard of others.
@@ -55,7 +66,10 @@ impl Demand {
         }
         let versions: &StoredSubject = &kept.value;
         let newest = match versions.version(0, false) {
-            Some(version) => registry.ready(version.id)?,
+            Some(StoredVersion { id, .. }) => {
+                let ready = registry.ready(*id)?.as_ref().map(Arc::downgrade);
+                ready.map(|ready| Newest { id: *id, ready })
+            }
             None => None,
         };
         let ids = versions.versions(false).map(|version| version.id).collect();
@@ -110,7 +124,12 @@ impl Registry {
                 )));
             }
             // A payload may begin with a zero byte and be no frame.
-            None => demand.newest.clone(),
+            None => match &demand.newest {
+                Some(Newest { id, ready }) => {
+                    ready.upgrade().map_or_else(|| self.ready(*id), |ready| Ok(Some(ready)))?
+                }
+                None => None,
+            },
         };
         let ready = ready.ok_or_else(|| violation(no_subject(subject).message().to_owned()))?;
         ready.check(payload, frame).map_err(|error| match wanted {

@@ -6,6 +6,7 @@ mod draft;
 mod frame;
 mod lookup;
 mod moving;
+mod ready;
 mod registry;
 mod rules;
 mod stored;

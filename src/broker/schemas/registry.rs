@@ -14,7 +14,7 @@ use super::{
     Rules,
     demand::{Demand, Seen},
     draft::{Draft, Needed, Reference},
-    frame::Frame,
+    ready::{Cache, Ready},
     stored::{self, StoredSchema, StoredSubject},
 };
 use crate::{
@@ -31,27 +31,18 @@ const IDS: &str = "id/";
 const SUBJECTS: &str = "subject/";
 /// The rules of subjects that have none of their own.
 const RULES: &str = "rules";
-/// Schemas that are kept ready.
-const READY: usize = 1_000;
+/// Subjects that are kept as publishes look at them.
+const DEMANDS: usize = 1_000;
 
 /// What is registered in a namespace.
 pub struct Registry {
     engine: Arc<dyn Engine>,
     prefix: String,
-    ready: Mutex<HashMap<u32, Arc<Ready>>>,
+    ready: Mutex<Cache>,
     known: Mutex<Known>,
     demands: Mutex<HashMap<Box<str>, Arc<Demand>>>,
     // Counts the changes that were made here.
     changes: AtomicU64,
-}
-
-/// A schema under its id, ready to look at payloads.
-#[derive(Debug)]
-pub struct Ready {
-    /// Names it in payloads.
-    pub id: u32,
-    /// What it says.
-    pub schema: Schema,
 }
 
 /// Which schemas have which ids: all up to the last that was seen, as ids are given one after the other.
@@ -121,7 +112,7 @@ impl Registry {
         }
         let demand = Arc::new(Demand::read(self, subject, seen, known.as_deref())?);
         let mut all = lock(&self.demands);
-        if all.len() >= READY {
+        if all.len() >= DEMANDS {
             all.clear();
         }
         all.insert(subject.into(), demand.clone());
@@ -166,19 +157,15 @@ impl Registry {
 
     /// A schema, ready.
     pub fn ready(&self, id: u32) -> Result<Option<Arc<Ready>>> {
-        if let Some(ready) = lock(&self.ready).get(&id) {
-            return Ok(Some(ready.clone()));
+        if let Some(ready) = lock(&self.ready).get(id) {
+            return Ok(Some(ready));
         }
         let Some(draft) = self.draft(id)? else { return Ok(None) };
         let mut needed = Needed::default();
         self.gather(&draft.references, &mut needed, 0)?;
         let schema = draft.read(&needed)?;
         let ready = Arc::new(Ready { id, schema });
-        let mut all = lock(&self.ready);
-        if all.len() >= READY {
-            all.clear();
-        }
-        all.insert(id, ready.clone());
+        lock(&self.ready).keep(ready.clone());
         Ok(Some(ready))
     }
 
@@ -270,22 +257,6 @@ impl Registry {
 
     fn state(&self) -> &dyn State {
         self.engine.state()
-    }
-}
-
-impl Ready {
-    /// Whether a payload is as this schema says. A frame that names it is none of it.
-    pub fn check(&self, payload: &[u8], frame: Option<Frame<'_>>) -> Result<()> {
-        let checked = match frame.filter(|frame| frame.id == self.id) {
-            Some(frame) => self.schema.validate_framed(frame.rest),
-            None => self.schema.validate(payload),
-        };
-        checked.map_err(|violation| {
-            Error::new(Reason::SchemaViolation, violation.to_string())
-                .field("payload")
-                .with("path", &violation.path)
-                .with("schema_id", self.id)
-        })
     }
 }
 

@@ -38,14 +38,18 @@ pub fn compare(registry: &Registry, rules: Rules, schema: &Schema, kept: &Stored
     if level == Compatibility::None {
         return Ok(Vec::new());
     }
-    let versions: Vec<_> = kept.versions(false).collect();
-    let mut earlier = Vec::with_capacity(versions.len());
-    for version in &versions {
-        earlier.push(registry.ready(version.id)?.ok_or_else(|| no_schema(version.id))?);
+    let mut versions: Vec<_> = kept.versions(false).collect();
+    if !level.is_transitive() {
+        versions.drain(..versions.len().saturating_sub(1));
     }
-    let schemas: Vec<_> = earlier.iter().map(|ready| &ready.schema).collect();
-    let found = compatibility::check(level, schema, &schemas);
-    Ok(found.into_iter().map(|found| found.said_of(versions[found.earlier].version)).collect())
+    let mut problems = Vec::new();
+    // One at a time: all together may take more than there is room for.
+    for version in versions {
+        let earlier = registry.ready(version.id)?.ok_or_else(|| no_schema(version.id))?;
+        let found = compatibility::check(level, schema, &[&earlier.schema]);
+        problems.extend(found.into_iter().map(|found| found.said_of(version.version)));
+    }
+    Ok(problems)
 }
 
 /// Which versions a deletion takes.
