@@ -431,6 +431,42 @@ fn a_profile_has_the_subjects_of_its_namespace() {
 }
 
 #[test]
+fn a_header_says_in_which_namespace() {
+    for (broker, registry) in Registry::both() {
+        broker.run(&["namespace", "create", "team"]).ok();
+        let ask = |method: &str, path: &str, namespace: &str, body: &str| {
+            let header = ("tilde-namespace", namespace);
+            ask(method, &format!("{}{path}", registry.0), &[header], body.as_bytes())
+        };
+        let put = |path: &str, body: &str| assert_eq!(ask("PUT", path, "team", body).status(), 200, "{path}");
+        registry.ask("POST", "/subjects/a/versions", INT);
+        assert_eq!(ask("POST", "/subjects/b/versions", "team", LONG).json(), json!({"id": 1}));
+        put("/config", r#"{"compatibility":"FULL"}"#);
+        put("/mode/b", r#"{"mode":"READONLY"}"#);
+        for (path, there, here) in [
+            ("/subjects", json!(["b"]), json!(["a"])),
+            ("/schemas/ids/1", json!({"schema": "\"long\""}), json!({"schema": "\"int\""})),
+            ("/schemas/ids/1/subjects", json!(["b"]), json!(["a"])),
+            ("/config", json!({"compatibilityLevel": "FULL"}), json!({"compatibilityLevel": "BACKWARD"})),
+            ("/mode/b?defaultToGlobal=true", json!({"mode": "READONLY"}), json!({"mode": "READWRITE"})),
+        ] {
+            assert_eq!((ask("GET", path, "team", "").json(), registry.get(path)), (there, here), "{path}");
+            assert_eq!(ask("GET", path, "default", "").json(), registry.get(path), "{path}");
+        }
+        let compatible = "/compatibility/subjects/b/versions/latest";
+        assert_eq!(ask("POST", compatible, "team", STRING).json(), json!({"is_compatible": false}));
+        assert_eq!(registry.ask("POST", compatible, STRING), json!({"is_compatible": true}));
+        assert_eq!(ask("DELETE", "/subjects/b", "team", "").json()["error_code"], 42205);
+        put("/mode/b", r#"{"mode":"READWRITE"}"#);
+        assert_eq!(ask("DELETE", "/subjects/b", "team", "").json(), json!([1]));
+        for (namespace, status, number) in [("nobody", 404, 404), ("No!", 400, 400), ("\u{e9}", 400, 400)] {
+            let told = ask("GET", "/subjects", namespace, "");
+            assert_eq!((told.status(), told.json()["error_code"].clone()), (status, json!(number)), "{namespace}");
+        }
+    }
+}
+
+#[test]
 fn a_protobuf_file_is_told_as_its_descriptor_to_who_asks() {
     let broker = Tilde::in_memory();
     let registry = Registry(format!("{}/schema-registry", broker.url));

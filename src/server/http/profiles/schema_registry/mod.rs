@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
 use http_body_util::Full;
 use prost::Message;
 use serde_json::json;
-use tonic::body::Body;
+use tonic::{Status, body::Body};
 
 use self::{asked::Asked, refusal::Refusal};
 use crate::{
@@ -32,13 +32,15 @@ use crate::{
 
 /// Where the broker's own port has it.
 const PATH: &str = "/schema-registry";
+/// The header that says where, as for a publish over plain HTTP.
+const NAMESPACE: &str = "tilde-namespace";
 /// What its clients call JSON.
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/vnd.schemaregistry.v1+json");
 
 /// Of this profile.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// Where its subjects are.
+    /// Where its subjects are, for those who do not say where.
     pub namespace: NamespaceName,
 }
 
@@ -128,7 +130,7 @@ impl SchemaRegistry {
         SchemaRegistry { config, local, at: "" }
     }
 
-    /// On the broker's own port, for the namespace `default`.
+    /// On the broker's own port, for the namespace `default` unless a request names another.
     pub fn beside(local: Local) -> Self {
         SchemaRegistry { config: Config::default(), local, at: PATH }
     }
@@ -139,8 +141,14 @@ impl SchemaRegistry {
     }
 
     /// Answers a request.
-    pub async fn call(self, request: Request<Body>) -> Response<Body> {
+    pub async fn call(mut self, request: Request<Body>) -> Response<Body> {
         let (head, mut body) = request.into_parts();
+        if let Some(said) = head.headers.get(NAMESPACE) {
+            match NamespaceName::parse(&String::from_utf8_lossy(said.as_bytes())) {
+                Ok(namespace) => self.config.namespace = namespace,
+                Err(refused) => return Refusal::from(Status::from(refused)).answer(),
+            }
+        }
         match self.lead(&head, &mut body).await {
             Ok(said) => answer(StatusCode::OK, said),
             Err(refusal) => refusal.answer(),
