@@ -6,7 +6,7 @@ use std::{
     mem,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -28,6 +28,8 @@ const BURST: usize = 2_048;
 /// How soon a destination that refused is tried again, first and at most.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// A burst that takes so long is stuck.
+const STUCK: Duration = Duration::from_millis(500);
 /// Reasons that lie in the event alone: another try would end as this one.
 const ITS_OWN: [&str; 2] = ["MESSAGE_TOO_LARGE", "MESSAGE_INVALID"];
 
@@ -73,8 +75,18 @@ pub struct Lane {
     pub subject: String,
     name: Arc<str>,
     queue: UnboundedSender<(Held, PublishRequest)>,
-    waiting: Arc<AtomicUsize>,
+    progress: Arc<Progress>,
     work: JoinHandle<()>,
+}
+
+/// How a lane gets on.
+#[derive(Debug)]
+struct Progress {
+    opened: Instant,
+    /// Events that are on their way.
+    waiting: AtomicUsize,
+    /// When the burst that is under way began, in milliseconds since it was opened; none if it is zero.
+    burst: AtomicU64,
 }
 
 impl Lane {
@@ -87,12 +99,13 @@ impl Lane {
         reports: UnboundedSender<Report>,
     ) -> Lane {
         let (queue, queued) = unbounded_channel();
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let (waiting, burst) = Default::default();
+        let progress = Arc::new(Progress { opened: Instant::now(), waiting, burst });
         let worker = Worker {
             name: name.clone(),
             client: client.clone(),
             publisher: client.publisher(),
-            waiting: waiting.clone(),
+            progress: progress.clone(),
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
             closed: None,
             reports,
@@ -105,7 +118,7 @@ impl Lane {
             }
             worker.run(queued).await;
         });
-        Lane { output, subject, name, queue, waiting, work }
+        Lane { output, subject, name, queue, progress, work }
     }
 
     /// Canonical.
@@ -115,12 +128,20 @@ impl Lane {
 
     /// Events that are on their way.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Relaxed)
+        self.progress.waiting.load(Relaxed)
+    }
+
+    /// Whether what it sent last is not answered for long.
+    pub fn is_stuck(&self) -> bool {
+        match self.progress.burst.load(Relaxed) {
+            0 => false,
+            began => self.progress.now().saturating_sub(began) > STUCK.as_millis() as u64,
+        }
     }
 
     /// Sends an event after all that was sent before.
     pub fn send(&self, held: Held, request: PublishRequest) {
-        self.waiting.fetch_add(1, Relaxed);
+        self.progress.waiting.fetch_add(1, Relaxed);
         // The worker ends after its queue.
         let _ = self.queue.send((held, request));
     }
@@ -131,12 +152,19 @@ impl Lane {
     }
 }
 
+impl Progress {
+    /// Never zero.
+    fn now(&self) -> u64 {
+        1 + self.opened.elapsed().as_millis() as u64
+    }
+}
+
 /// Sends what is queued.
 struct Worker {
     name: Arc<str>,
     client: Client,
     publisher: Publisher,
-    waiting: Arc<AtomicUsize>,
+    progress: Arc<Progress>,
     backoff: Backoff,
     /// The destination refused, and is not tried before.
     closed: Option<Instant>,
@@ -148,8 +176,10 @@ impl Worker {
         let mut burst = Vec::with_capacity(BURST);
         while queue.recv_many(&mut burst, BURST).await > 0 {
             let count = burst.len();
+            self.progress.burst.store(self.progress.now(), Relaxed);
             let report = self.burst(burst.drain(..)).await;
-            self.waiting.fetch_sub(count, Relaxed);
+            self.progress.burst.store(0, Relaxed);
+            self.progress.waiting.fetch_sub(count, Relaxed);
             if self.reports.send(report).is_err() {
                 return;
             }

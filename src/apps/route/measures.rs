@@ -95,7 +95,7 @@ impl Measures {
         registry.register("uncommitted_events", what, inner.uncommitted.clone());
         let what = "From what an event says of its time to when it was sent on";
         registry.register("lag_seconds", what, inner.lag.clone());
-        let what = "Events of the source that are not settled, as the broker counts them";
+        let what = "Events of the source that are not settled: where they are many, at most so many";
         registry.register("lag_events", what, inner.backlog.clone());
         let what = "Events that are on their way to their destination";
         registry.register("in_flight_events", what, inner.in_flight.clone());

@@ -31,7 +31,7 @@ use crate::{
 
 /// Events that are taken before it is looked at anything else.
 const TOGETHER: usize = 512;
-/// When events come again whose lane has more than its share already.
+/// When events come again whose lane is stuck, with more than its share.
 const CROWDED: Duration = Duration::from_secs(1);
 /// How long the broker may take to confirm what was said after the router was stopped.
 const LAST: Duration = Duration::from_secs(30);
@@ -192,9 +192,9 @@ impl Router {
             let why = format!("no destination {destination:?} is configured");
             return self.reject(Dead::Destination, &why, delivery);
         };
-        // What a lane has waits in this router's window: no lane may fill it alone.
+        // What a lane has waits in this router's window: none that gets nowhere may fill it.
         let share = (self.parts.settings.max_in_flight as usize / (self.routes.count() + 1)).max(1);
-        if lane.waiting() >= share {
+        if lane.waiting() >= share && lane.is_stuck() {
             self.parts.measures.returned(lane.name(), 1);
             return drop(delivery.release_after(CROWDED));
         }
