@@ -9,6 +9,9 @@ pub mod calls {}
 #[doc = include_str!("delivery.md")]
 pub mod delivery {}
 
+#[doc = include_str!("events.md")]
+pub mod events {}
+
 #[doc = include_str!("files.md")]
 pub mod files {}
 
