@@ -84,4 +84,7 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0014-schemas-are-small-values.md")]
     pub mod d0014 {}
+
+    #[doc = include_str!("decisions/0015-several-of-a-key-are-out-at-one-consumer.md")]
+    pub mod d0015 {}
 }
