@@ -55,8 +55,8 @@ Three terminals:
   tilde publish orders/eu '{\"id\":7}'
 
 Exit codes:
-  0  done; of `serve`, `subscribe`, `respond`, `consume`, `watch`, `review`, `events`, `publish --lines`: or stopped by
-     a signal, with all in order
+  0  done; of `serve`, `subscribe`, `respond`, `consume`, `watch`, `review`, `route`, `events`,
+     `publish --lines`: or stopped by a signal, with all in order
   1  failed, or refused by the broker; of `serve` and `config` also: a setting is wrong
   2  the command line is wrong or incomplete, and nothing was tried
   3  of `consume --count`: as many were settled as were asked for, and some of them as failed;

@@ -13,11 +13,11 @@ use super::output::Format;
 pub enum Level {
     /// What happens to each event, and how far it is
     Debug,
-    /// What it begins and ends
+    /// What it begins, and what has changed
     Info,
     /// What somebody should look at
     Warning,
-    /// What was lost
+    /// What it could not do
     Error,
     /// Nothing but why it ends
     Critical,

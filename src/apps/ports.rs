@@ -49,7 +49,7 @@ pub struct Connections {
 
 impl Connections {
     /// As many as the process may have files, once its limit is raised as far as it goes.
-    pub fn new() -> Self {
+    pub fn raised() -> Self {
         let files = process::raise_open_files().unwrap_or(u64::MAX);
         let places = usize::try_from(files.saturating_sub(OTHER_FILES).max(1)).unwrap_or(usize::MAX);
         Connections {

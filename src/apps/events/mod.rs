@@ -38,11 +38,11 @@ pub struct Args {
     #[arg(long, value_name = "TOPIC", group = "topic")]
     target_topic: String,
 
-    /// What kind of service says that it makes the events
+    /// The origin's type
     #[arg(long, value_name = "TYPE")]
     origin_service_type: String,
 
-    /// Which one of that kind
+    /// The origin's id
     #[arg(long, value_name = "ID")]
     origin_service_id: String,
 
@@ -58,7 +58,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "0", value_parser = seconds)]
     sleep_between_messages_in_seconds: Duration,
 
-    /// Look at the broker's answers after every so many events, and while it waits between two. Publishing never waits for
+    /// Look at the broker's answers after every so many events, and while nothing is to be sent. Publishing never waits for
     /// an answer; an event that is refused ends it once that is seen
     #[arg(long, value_name = "N", default_value = "10")]
     amount_of_messages_before_poll: NonZeroU64,

@@ -104,7 +104,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 async fn serve(args: Args, settings: Settings) -> anyhow::Result<()> {
     let mut interrupt = Interrupt::listen(0)?;
-    let connections = Connections::new();
+    let connections = Connections::raised();
     let listener = listen(settings.listen)?;
     let metrics = settings.metrics.map(listen).transpose()?;
     let there = match settings.transport {

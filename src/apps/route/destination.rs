@@ -51,6 +51,11 @@ impl Configured {
                     return Err(Nonsense(format!("destination {written:?} has no {part}")));
                 }
             }
+            if output_topic.contains('~') {
+                return Err(Nonsense(format!(
+                    "destination {written:?} has a pattern as output_topic: a topic has no `~`"
+                )));
+            }
             if let Some(other) = known.insert(name.clone(), written) {
                 let what = format!("destinations {other:?} and {written:?} are the same, as case does not count");
                 return Err(Nonsense(what));
@@ -101,6 +106,7 @@ mod tests {
             (r#"{"A": {"output_subject": "m"}}"#, r#"destination "A" has no output_topic"#),
             (r#"{"A": {"output_topic": "m", "output_subject": ""}}"#, r#"destination "A" has no output_subject"#),
             ("{}", "there is no destination"),
+            (r#"{"A": {"output_topic": "m~", "output_subject": "s"}}"#, "a topic has no `~`"),
             (r#"{" ": {"output_topic": "m", "output_subject": "s"}}"#, "empty name"),
             (r#"{"A": {"output_topic": "m", "output_subject": "s", "x": 1}}"#, "unknown field `x`"),
             (r#"{"A": {"output_topic": 7, "output_subject": "s"}}"#, "no JSON"),

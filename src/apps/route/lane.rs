@@ -62,6 +62,8 @@ pub struct Report {
     pub destination: Arc<str>,
     /// In their order.
     pub outcomes: Vec<Outcome>,
+    /// Which return this is, if events went back.
+    pub returned: Option<u64>,
     /// Why it takes nothing just now, if so; None where that is as it was.
     pub change: Option<Result<(), String>>,
 }
@@ -74,7 +76,8 @@ pub struct Lane {
     /// The subject that it is from.
     pub subject: String,
     name: Arc<str>,
-    queue: UnboundedSender<(Held, PublishRequest)>,
+    queue: UnboundedSender<Job>,
+    returns: Arc<Returns>,
     progress: Arc<Progress>,
     work: JoinHandle<()>,
 }
@@ -89,6 +92,23 @@ struct Progress {
     burst: AtomicU64,
 }
 
+/// How often events of a destination went back: as its lanes count it, and as the router knows it. What the router has sent
+/// without knowing of the last time goes back too, or it could overtake what went back before it.
+#[derive(Debug, Default)]
+struct Returns {
+    counted: AtomicU64,
+    known: AtomicU64,
+}
+
+/// An event to be sent.
+#[derive(Debug)]
+struct Job {
+    held: Held,
+    request: PublishRequest,
+    /// The returns that the router knew of.
+    known: u64,
+}
+
 impl Lane {
     /// Opens one. What an earlier one to the same destination still has goes first.
     pub fn open(
@@ -101,7 +121,9 @@ impl Lane {
         let (queue, queued) = unbounded_channel();
         let (waiting, burst) = Default::default();
         let progress = Arc::new(Progress { opened: Instant::now(), waiting, burst });
+        let returns = earlier.as_ref().map_or_else(Arc::default, |earlier| earlier.returns.clone());
         let worker = Worker {
+            returns: returns.clone(),
             name: name.clone(),
             client: client.clone(),
             publisher: client.publisher(),
@@ -118,7 +140,7 @@ impl Lane {
             }
             worker.run(queued).await;
         });
-        Lane { output, subject, name, queue, progress, work }
+        Lane { output, subject, name, queue, returns, progress, work }
     }
 
     /// Canonical.
@@ -142,8 +164,14 @@ impl Lane {
     /// Sends an event after all that was sent before.
     pub fn send(&self, held: Held, request: PublishRequest) {
         self.progress.waiting.fetch_add(1, Relaxed);
+        let known = self.returns.known.load(Relaxed);
         // The worker ends after its queue.
-        let _ = self.queue.send((held, request));
+        let _ = self.queue.send(Job { held, request, known });
+    }
+
+    /// The router knows what went back.
+    pub fn know(&self, returned: u64) {
+        self.returns.known.store(returned, Relaxed);
     }
 
     /// Takes nothing more; ends when all that it has is reported.
@@ -161,6 +189,7 @@ impl Progress {
 
 /// Sends what is queued.
 struct Worker {
+    returns: Arc<Returns>,
     name: Arc<str>,
     client: Client,
     publisher: Publisher,
@@ -172,7 +201,7 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(mut self, mut queue: UnboundedReceiver<(Held, PublishRequest)>) {
+    async fn run(mut self, mut queue: UnboundedReceiver<Job>) {
         let mut burst = Vec::with_capacity(BURST);
         while queue.recv_many(&mut burst, BURST).await > 0 {
             let count = burst.len();
@@ -187,14 +216,19 @@ impl Worker {
         self.publisher.close().await;
     }
 
-    async fn burst(&mut self, events: impl Iterator<Item = (Held, PublishRequest)>) -> Report {
+    async fn burst(&mut self, jobs: impl Iterator<Item = Job>) -> Report {
         let mut outcomes = Vec::new();
         let mut change = None;
-        let mut events = events.peekable();
+        // Nothing goes back while these are looked at.
+        let counted = self.returns.counted.load(Relaxed);
+        let mut events = jobs.peekable();
+        while let Some(Job { held, .. }) = events.next_if(|job| job.known < counted) {
+            outcomes.push(Outcome::Back(held, self.wait()));
+        }
         if self.closed.is_some() {
             // One alone tells whether it takes events again; so none can overtake one that was refused.
             let is_time = self.closed.is_some_and(|until| until <= Instant::now());
-            if let Some((held, request)) = events.next_if(|_| is_time) {
+            if let Some(Job { held, request, .. }) = events.next_if(|_| is_time) {
                 // The one before may have ended with what it was refused.
                 self.publisher = self.client.publisher();
                 let outcome = self.outcome(held, self.publisher.publish(request).await, &mut change);
@@ -202,9 +236,9 @@ impl Worker {
             }
         }
         let mut sent = Vec::new();
-        for (held, request) in events {
+        for Job { held, request, .. } in events {
             match self.closed {
-                Some(until) => outcomes.push(Outcome::Back(held, until - Instant::now())),
+                Some(_) => outcomes.push(Outcome::Back(held, self.wait())),
                 None => match self.publisher.send(request).await {
                     Ok(pending) => sent.push((held, pending)),
                     Err(fault) => outcomes.push(self.outcome(held, Err(fault), &mut change)),
@@ -215,7 +249,14 @@ impl Worker {
             let published = pending.await;
             outcomes.push(self.outcome(held, published, &mut change));
         }
-        Report { destination: self.name.clone(), outcomes, change }
+        let goes_back = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Back(..)));
+        let returned = goes_back.then(|| self.returns.counted.fetch_add(1, Relaxed) + 1);
+        Report { destination: self.name.clone(), outcomes, returned, change }
+    }
+
+    /// How long what goes back stays away.
+    fn wait(&self) -> Duration {
+        self.closed.map_or(FIRST_WAIT, |until| until - Instant::now())
     }
 
     fn outcome(
@@ -242,7 +283,7 @@ impl Worker {
                     }
                     self.closed = Some(now + wait);
                 }
-                Outcome::Back(held, self.closed.map_or(FIRST_WAIT, |until| until - now))
+                Outcome::Back(held, self.wait())
             }
         }
     }

@@ -45,7 +45,7 @@ struct Inner {
     positions: Family<Label, Gauge>,
     /// Those of keys that are told.
     known: Mutex<HashMap<Arc<str>, Gauge>>,
-    untold: Gauge,
+    untold: Counter,
 }
 
 /// Why an event was given up.
@@ -79,7 +79,7 @@ impl Measures {
             resident: Gauge::default(),
             positions: Family::default(),
             known: Mutex::default(),
-            untold: Gauge::default(),
+            untold: Counter::default(),
         };
         let registry = &mut inner.registry;
         registry.register("processed_events", "Events that were read from the source", inner.processed.clone());
@@ -103,8 +103,8 @@ impl Measures {
         registry.register("destination_refuses", what, inner.refuses.clone());
         let what = "Of each ordering key the sequence behind its last event that is settled";
         registry.register("committed_sequence", what, inner.positions.clone());
-        let what = "Ordering keys beyond the first 10000, whose committed_sequence is not told";
-        registry.register("untold_keys", what, inner.untold.clone());
+        let what = "Events that are settled, of keys beyond the first 10000, whose committed_sequence is not told";
+        registry.register("untold_events", what, inner.untold.clone());
         registry.register("process_resident_memory_bytes", "Memory that the process takes", inner.resident.clone());
         Measures(Arc::new(inner))
     }

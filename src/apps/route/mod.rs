@@ -43,9 +43,9 @@ use crate::client::DEFAULT_URL;
 /// Send events on to the topic of their destination
 ///
 /// Reads events of the record ProducerToProcessor from one topic, and sends each on as a ProcessorToConsumer to the topic of
-/// its destination_service_type, in whatever case that is written. An event is settled once it is durable there, and may
-/// arrive twice after a crash. What cannot be routed goes to the dead letters with the reason. Several routers with the same
-/// --group-id share the work; events with the same key stay in order. Flags may have one dash, and underscores.
+/// its destination_service_type, in whatever case that is written. An event is settled once it is on stable storage there, and
+/// may arrive twice after a crash. What cannot be routed goes to the dead letters with the reason. Several routers with the same
+/// --group-id share the work; events with the same key stay in order. Flags may also be written with one dash, and with `_`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES, mut_arg("broker", |arg| arg.visible_alias("bootstrap-server")))]
 pub struct Args {
@@ -65,7 +65,8 @@ pub struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  tilde schema register producer.to.processor-value producer.avsc      once, with the schemas of both sides
+  # once, the schemas of both sides
+  tilde schema register producer.to.processor-value producer.avsc
   tilde schema register processor.to.consumer-value consumer.avsc
   tilde route --processor-id r1 --source-topic producer.to.processor --group-id router --destination-configurations \\
     '{\"FINANCE\": {\"output_topic\": \"finance\", \"output_subject\": \"processor.to.consumer-value\"}}'
@@ -77,7 +78,7 @@ A file with the settings, for --config:
   group_id = \"router\"
   commit_interval = \"1s\"
 
-  [destination_configurations.FINANCE]                read again at SIGHUP
+  [destination_configurations.FINANCE]     # read again at SIGHUP
   output_topic = \"finance\"
   output_subject = \"processor.to.consumer-value\"
 
@@ -107,13 +108,15 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
         let prepared = tokio::select! {
             () = interrupt.wait() => return Ok(()),
             prepared = async {
-                source.ensure(&mut patience).await?;
                 check_input(&registry, &settings, &mut patience).await?;
-                Ok::<_, Failure>(routes::prepare(&registry, destinations, &mut patience).await.map_err(missing)?)
+                let prepared = routes::prepare(&registry, destinations, &mut patience).await.map_err(missing)?;
+                let doubts = source.ensure(&mut patience).await?;
+                doubts.iter().for_each(|doubt| journal.warn(doubt));
+                Ok::<_, Failure>(prepared)
             } => prepared?,
         };
         let measures = Measures::new();
-        let connections = Connections::new();
+        let connections = Connections::raised();
         if let Some(address) = settings.metrics {
             let listener = listen(address)?;
             output::line(format!("metrics are on http://{}/metrics", listener.local_addr()?))?;

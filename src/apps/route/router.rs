@@ -90,7 +90,11 @@ impl Router {
     /// Begins to read.
     pub fn start(parts: Parts, prepared: Vec<Prepared>) -> Router {
         let Parts { settings, client, registry, measures, journal, .. } = &parts;
-        let consume = client.consume(&settings.group_id).in_order().keep_leases(Duration::MAX);
+        let consume = client
+            .consume(&settings.group_id)
+            .consumer_id(&settings.processor_id)
+            .in_order()
+            .keep_leases(Duration::MAX);
         let consume = consume.window(settings.max_in_flight, WINDOW_BYTES);
         let (send, reports) = unbounded_channel();
         let mut routes = Routes::new(client.clone(), send, measures.clone());
@@ -214,8 +218,11 @@ impl Router {
 
     /// Events have arrived, or not.
     fn account(&mut self, report: Report) {
-        let Report { destination, outcomes, change } = report;
-        let mut returned = 0;
+        let Report { destination, outcomes, returned, change } = report;
+        if let (Some(returned), Some(lane)) = (returned, self.routes.lane(&destination)) {
+            lane.know(returned);
+        }
+        let mut back = 0;
         for outcome in outcomes {
             match outcome {
                 Outcome::Sent(held) => {
@@ -226,13 +233,13 @@ impl Router {
                 }
                 Outcome::Rejected(held, why) => self.reject(Dead::Message, &why, held.delivery),
                 Outcome::Back(held, wait) => {
-                    returned += 1;
+                    back += 1;
                     drop(held.delivery.release_after(wait));
                 }
             }
         }
-        if returned > 0 {
-            self.parts.measures.returned(&destination, returned);
+        if back > 0 {
+            self.parts.measures.returned(&destination, back);
         }
         if let Some(change) = change {
             self.parts.measures.refuses(&destination, change.is_err());

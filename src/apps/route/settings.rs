@@ -20,36 +20,37 @@ use crate::{
 /// What can be said on the command line.
 #[derive(clap::Args, Debug, Default)]
 pub struct Flags {
-    /// The file with the settings; its keys are named as the flags, with `_` for `-`. Its destinations are read again at
-    /// SIGHUP
+    /// The file with the settings; its keys are named as the flags, with `_` for `-`, and others are refused. Its
+    /// destinations are read again at SIGHUP
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// This router's name, in every event that it sends on and in every line of its log
+    /// This router's name, in every event that it sends on and in every line of its log; required
     #[arg(long, value_name = "ID")]
     processor_id: Option<String>,
 
-    /// The registry of the schemas; any that speaks Confluent's protocol [default: that of the broker and its namespace]
+    /// The registry with the schemas: http://HOST:PORT, and a path if it has one; any that speaks Confluent's protocol
+    /// [default: the broker's own]
     #[arg(long, value_name = "URL")]
     schema_registry_url: Option<String>,
 
-    /// Where events come from; the newest schema of the subject TOPIC-value must be registered
+    /// Where events come from; a schema of the subject TOPIC-value must be registered; required
     #[arg(long, value_name = "TOPIC")]
     source_topic: Option<String>,
 
-    /// The durable subscription that all routers of a group share; made if it is missing, from the oldest event on
+    /// The durable subscription that all routers of a group share; made if it is missing, from the oldest event on; required
     #[arg(long, value_name = "NAME")]
     group_id: Option<String>,
 
-    /// Settle events that were sent on together, so many [default: 100]
+    /// Settle so many events together [default: 100]
     #[arg(long, value_name = "N", value_parser = number::from_one)]
     batch_size_to_commit_offsets: Option<u64>,
 
-    /// Settle them after this time if there are fewer, as in 500ms; a bare number is seconds [default: 1s]
+    /// Or after this time, if there are fewer, as in 500ms; a bare number is seconds [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = interval)]
     commit_interval: Option<Duration>,
 
-    /// Where events go, as JSON: {"FINANCE": {"output_topic": "finance", "output_subject": "processor.to.consumer-value"}}
+    /// Where events go; required, here or in the file. As JSON: {"FINANCE": {"output_topic": "finance", "output_subject": "processor.to.consumer-value"}}
     #[arg(long, value_name = "JSON")]
     destination_configurations: Option<String>,
 
@@ -57,7 +58,7 @@ pub struct Flags {
     #[arg(long, value_name = "N", value_parser = number::from_one)]
     no_messages_before_poll_producers: Option<u64>,
 
-    /// What is logged; what cannot be routed is with WARNING [default: INFO]
+    /// What is logged; what cannot be routed is logged as WARNING [default: INFO]
     #[arg(long, value_name = "LEVEL", value_enum, ignore_case = true)]
     log_level: Option<Level>,
 
@@ -134,6 +135,9 @@ impl Flags {
                 Failure::usage(format!("{what} is missing: say it as --{flag}, or as {what} in the file of --config"))
             })
         };
+        if self.source_topic.as_ref().or(file.source_topic.as_ref()).is_some_and(|topic| topic.contains('~')) {
+            return Err(Failure::usage("source_topic is one topic, not a pattern: it has no `~`"));
+        }
         let url = file.bootstrap_server.map(|url| client::full_url(&url)).transpose();
         let url = url.map_err(|error| Failure::usage(format!("bootstrap_server: {error}")))?;
         let batch = self.batch_size_to_commit_offsets.or(file.batch_size_to_commit_offsets).unwrap_or(100);

@@ -36,8 +36,9 @@ pub struct Source {
 }
 
 impl Source {
-    /// Sees to it that the subscription is there, and is one that keeps order.
-    pub async fn ensure(&self, patience: &mut Patience) -> Result<(), Failure> {
+    /// Sees to it that the subscription is there, and is one that keeps order. Answers what speaks against it, if it was made by
+    /// somebody else.
+    pub async fn ensure(&self, patience: &mut Patience) -> Result<Vec<String>, Failure> {
         let found = loop {
             match self.find().await {
                 Ok(found) => break found,
@@ -50,7 +51,23 @@ impl Source {
                 Err(fault) => return Err(self.remote.failure(fault)),
             }
         };
-        self.check(&found)
+        self.check(&found)?;
+        let name = &self.group;
+        let slow = (found.max_outstanding_per_key() < PER_KEY).then(|| {
+            let few = found.max_outstanding_per_key();
+            format!(
+                "subscription {name:?} lets {few} events of a key be under way: `tilde subscription update {name} \
+                 --max-outstanding-per-key {PER_KEY}` makes it faster"
+            )
+        });
+        let most = found.retry_policy.map_or(-1, |retry| retry.max_attempts);
+        let gives_up = (most > 0).then(|| {
+            format!(
+                "subscription {name:?} gives an event up after {most} attempts, also if routers were killed meanwhile: `tilde \
+                 subscription update {name} --max-attempts never` does not"
+            )
+        });
+        Ok(slow.into_iter().chain(gives_up).collect())
     }
 
     /// Events that are not settled yet.
