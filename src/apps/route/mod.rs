@@ -21,6 +21,7 @@ mod measures;
 
 use anyhow::Context;
 use http::{Method, Response, StatusCode, header};
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
     measures::Measures,
@@ -93,6 +94,8 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
     }
     remote::run(async {
         let mut interrupt = Interrupt::listen_patiently(1)?;
+        // From the start: unheard it would end the process.
+        let hangup = signal(SignalKind::hangup())?;
         let journal = Journal::start_for(args.format, settings.level, Some(&settings.processor_id));
         let journal = journal.context("no thread can be started")?;
         let Args { remote, tenant, .. } = &args;
@@ -127,7 +130,7 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
         output::line(format!("{} routes {source_topic} as {group_id}", settings.processor_id))?;
         let client = remote.client(tenant)?;
         let parts = Parts { client, remote: remote.clone(), flags: args.flags, settings, registry, measures, journal };
-        Router::start(parts, prepared).run(interrupt).await
+        Router::start(parts, prepared).run(interrupt, hangup).await
     })
 }
 

@@ -5,7 +5,7 @@ use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use serde::Serialize;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::Signal,
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     time::{Instant, sleep_until},
 };
@@ -113,11 +113,10 @@ impl Router {
         }
     }
 
-    /// Goes on until it is stopped, or cannot go on.
-    pub async fn run(mut self, interrupt: Interrupt) -> anyhow::Result<()> {
+    /// Goes on until it is stopped, or cannot go on. At each `hangup` it reads its destinations again.
+    pub async fn run(mut self, interrupt: Interrupt, mut hangup: Signal) -> anyhow::Result<()> {
         let (mut first, mut second) = (interrupt.clone(), interrupt);
         let (mut trouble, mut gap) = (self.consumer.trouble(), self.consumer.gap());
-        let mut hangup = signal(SignalKind::hangup())?;
         let mut broken = false;
         while !self.ended {
             let (due, last) = (self.settler.due(), self.stopping);
