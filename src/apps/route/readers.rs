@@ -7,7 +7,10 @@ use tokio::time::{Instant, timeout};
 
 use super::event::INPUT;
 use crate::{
-    apps::registry::{Refusal, Registry},
+    apps::{
+        journal::Journal,
+        registry::{Refusal, Registry},
+    },
     schema::RecordReader,
 };
 
@@ -24,8 +27,9 @@ const REST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Readers {
     registry: Registry,
+    journal: Journal,
     known: HashMap<u32, Known>,
-    /// The registry could not be reached, and is not asked before.
+    /// The registry could not be reached when it was asked last, and is not asked before.
     asks_again: Option<Instant>,
 }
 
@@ -45,9 +49,9 @@ pub enum Unread {
 }
 
 impl Readers {
-    /// Asks this registry.
-    pub fn new(registry: Registry) -> Self {
-        Readers { registry, known: HashMap::new(), asks_again: None }
+    /// Asks this registry, and says in the log when it is away and when it is there again.
+    pub fn new(registry: Registry, journal: Journal) -> Self {
+        Readers { registry, journal, known: HashMap::new(), asks_again: None }
     }
 
     /// The reader of a schema.
@@ -75,19 +79,30 @@ impl Readers {
         if let Some(at) = self.asks_again.filter(|at| now < *at) {
             return Err(Unread::Later(at - now));
         }
-        self.asks_again = None;
         let why = match timeout(PATIENCE, self.registry.by_id(id)).await {
-            Ok(Ok(registered)) => match registered.schema.reader(&INPUT) {
-                Ok(reader) => return Ok(Known::Reader(reader)),
-                Err(broken) => format!("the schema with the id {id} is not that of such events: {broken}"),
-            },
-            Ok(Err(Refusal::Passing(_))) | Err(_) => {
-                self.asks_again = Some(now + REST);
-                return Err(Unread::Later(REST));
+            Err(_) => return Err(self.away(now, &format!("it does not answer within {PATIENCE:?}"))),
+            Ok(Err(Refusal::Passing(why))) => return Err(self.away(now, &why)),
+            Ok(answer) => {
+                if self.asks_again.take().is_some() {
+                    self.journal.info("the registry can be reached again");
+                }
+                match answer.map(|registered| registered.schema.reader(&INPUT)) {
+                    Ok(Ok(reader)) => return Ok(Known::Reader(reader)),
+                    Ok(Err(broken)) => format!("the schema with the id {id} is not that of such events: {broken}"),
+                    Err(refusal) => refusal.to_string(),
+                }
             }
-            Ok(Err(refusal)) => refusal.to_string(),
         };
         Ok(Known::Useless { why, until: now + USELESS_FOR })
+    }
+
+    fn away(&mut self, now: Instant, why: &str) -> Unread {
+        if self.asks_again.replace(now + REST).is_none() {
+            self.journal.warn(&format!(
+                "the registry cannot be reached: {why}; events whose schema is not known yet wait at the source"
+            ));
+        }
+        Unread::Later(REST)
     }
 }
 

@@ -102,7 +102,7 @@ impl Router {
         let settler = Settler::start(settings.batch, settings.interval, measures.clone(), journal.clone());
         Router {
             consumer: consume.start(),
-            readers: Readers::new(registry.clone()),
+            readers: Readers::new(registry.clone(), journal.clone()),
             routes,
             reports,
             settler,
