@@ -166,6 +166,11 @@ impl Router {
         }
     }
 
+    /// Something else at the place where it serves what it counts.
+    pub fn place(&self, path: &str) -> String {
+        format!("{}{path}", self.metrics.trim_end_matches("/metrics"))
+    }
+
     pub fn signal(&self, signal: Signal) {
         self.running.signal(signal);
     }
@@ -244,7 +249,8 @@ pub fn now() -> i64 {
 /// Publishes in order; all is stored when it returns.
 #[track_caller]
 pub fn publish(broker: &Tilde, requests: impl IntoIterator<Item = PublishRequest>) {
-    runtime().block_on(async {
+    let requests: Vec<_> = requests.into_iter().collect();
+    let work = async {
         let publisher = Client::connect(&broker.url).await.unwrap().publisher();
         let mut sent = Vec::new();
         for request in requests {
@@ -253,7 +259,9 @@ pub fn publish(broker: &Tilde, requests: impl IntoIterator<Item = PublishRequest
         for pending in sent {
             pending.await.unwrap();
         }
-    });
+    };
+    // A thread of its own, as the test may have a runtime.
+    thread::scope(|scope| scope.spawn(|| runtime().block_on(work)).join()).unwrap();
 }
 
 /// Events that flow until they are stopped: each is stored before the next is published.
