@@ -111,6 +111,7 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
         let prepared = tokio::select! {
             () = interrupt.wait() => return Ok(()),
             prepared = async {
+                source.reach(&mut patience).await?;
                 check_input(&registry, &settings, &mut patience).await?;
                 let prepared = routes::prepare(&registry, destinations, &mut patience).await.map_err(missing)?;
                 let doubts = source.ensure(&mut patience).await?;

@@ -36,6 +36,17 @@ pub struct Source {
 }
 
 impl Source {
+    /// Waits until the broker is there.
+    pub async fn reach(&self, patience: &mut Patience) -> Result<(), Failure> {
+        while let Err(fault) = self.remote.messages().await {
+            let failure = self.remote.failure(fault.clone());
+            if !fault.is_passing() || !patience.again(fault.retry_delay, &failure).await {
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+
     /// Sees to it that the subscription is there, and is one that keeps order. Answers what speaks against it, if it was made by
     /// somebody else.
     pub async fn ensure(&self, patience: &mut Patience) -> Result<Vec<String>, Failure> {

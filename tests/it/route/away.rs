@@ -96,7 +96,7 @@ fn all_that_counts_can_be_read() {
             ("in_flight_events{destination=\"FINANCE\"}", 0.0),
             ("committed_events_total", committed),
             ("uncommitted_events_total", 0.0),
-            ("untold_keys", 0.0),
+            ("untold_events_total", 0.0),
         ] {
             assert_eq!(measures.get(&format!("tilde_route_{name}")), Some(&value), "{name}");
         }
