@@ -51,7 +51,8 @@ async fn a_registry_that_is_away_is_waited_for_at_the_start_and_later() {
     let maker = Maker::of(&broker);
     publish(&broker, (0..20).map(|n| maker.event("7", "finance", &n.to_string())));
     router.says("the registry cannot be reached: ");
-    router.counts("processed_events_total", 21);
+    // What comes back keeps its order: none of its key is handed out before it.
+    router.counts("processed_events_total", 3);
     assert_eq!(lying(&broker, "finance").len(), 0);
     proxy.down(false);
     router.says("the registry can be reached again");
