@@ -55,4 +55,5 @@ pub mod program;
 pub mod progress;
 pub mod registry;
 pub mod remote;
+pub mod settings_file;
 pub mod start;

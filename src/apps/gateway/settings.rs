@@ -1,18 +1,13 @@
 //! What a gateway is told: flags before its file before defaults. Unknown keys are refused with their place. Never opens
 //! anything but the file.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
 use super::{hall::Config, key::CollapseKey};
 use crate::{
-    apps::failure::Failure,
+    apps::{failure::Failure, settings_file},
     units::{Span, above_zero},
 };
 
@@ -117,7 +112,7 @@ const ABANDONED_TIMES: u32 = 30;
 impl Flags {
     /// With what the file says, if one is named.
     pub fn settings(&self) -> Result<Settings, Failure> {
-        let file = self.config.as_deref().map_or(Ok(File::default()), read)?;
+        let file = self.config.as_deref().map_or(Ok(File::default()), settings_file::read)?;
         let span = |span: Span| span.0;
         let timeout = self.timeout.or(file.timeout.map(span)).unwrap_or(Duration::from_secs(20));
         let abandon_after = self.abandon_after.or(file.abandon_after.map(span));
@@ -152,18 +147,10 @@ impl Flags {
     }
 }
 
-fn read(path: &Path) -> Result<File, Failure> {
-    let shown = path.display();
-    let text = fs::read_to_string(path).map_err(|error| Failure::new(format!("{shown} cannot be read: {error}")))?;
-    toml::from_str(&text).map_err(|error: toml::de::Error| {
-        let line = |at: usize| 1 + text[..at.min(text.len())].matches('\n').count();
-        let place = error.span().map_or(shown.to_string(), |span| format!("{shown}, line {}", line(span.start)));
-        Failure::new(format!("{place}: {}", error.message().trim().replace('\n', ", ")))
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use clap::Parser;
 
     use super::*;

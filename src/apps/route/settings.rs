@@ -1,18 +1,13 @@
 //! What a router is told: flags before its file before defaults. Unknown keys are refused with their place. Never opens
 //! anything but the file, which it reads again when destinations may have changed.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer};
 
 use super::destination::{Configured, Destination};
 use crate::{
-    apps::{failure::Failure, level::Level, number},
+    apps::{failure::Failure, level::Level, number, settings_file},
     client,
     units::{Span, above_zero},
 };
@@ -126,7 +121,7 @@ pub struct Settings {
 impl Flags {
     /// With what the file says, if one is named.
     pub fn settings(&self) -> Result<(Settings, Vec<Destination>), Failure> {
-        let file = self.config.as_deref().map_or(Ok(File::default()), read)?;
+        let file = self.config.as_deref().map_or(Ok(File::default()), settings_file::read)?;
         let destinations = self.destinations(file.destination_configurations.as_ref())?;
         let needed = |what: &str, flag: &Option<String>, file: Option<String>| {
             let value = flag.clone().or(file).filter(|value| !value.is_empty());
@@ -169,7 +164,10 @@ impl Flags {
     /// The destinations as they are in the file now; None if there is no file that could have changed.
     pub fn read_again(&self) -> Option<Result<Vec<Destination>, Failure>> {
         let path = self.config.as_deref().filter(|_| self.destination_configurations.is_none())?;
-        Some(read(path).and_then(|file| self.destinations(file.destination_configurations.as_ref())))
+        Some(
+            settings_file::read(path)
+                .and_then(|file: File| self.destinations(file.destination_configurations.as_ref())),
+        )
     }
 
     fn destinations(&self, file: Option<&Configured>) -> Result<Vec<Destination>, Failure> {
@@ -184,16 +182,6 @@ impl Flags {
             )
         })
     }
-}
-
-fn read(path: &Path) -> Result<File, Failure> {
-    let shown = path.display();
-    let text = fs::read_to_string(path).map_err(|error| Failure::new(format!("{shown} cannot be read: {error}")))?;
-    toml::from_str(&text).map_err(|error: toml::de::Error| {
-        let line = |at: usize| 1 + text[..at.min(text.len())].matches('\n').count();
-        let place = error.span().map_or(shown.to_string(), |span| format!("{shown}, line {}", line(span.start)));
-        Failure::new(format!("{place}: {}", error.message().trim().replace('\n', ", ")))
-    })
 }
 
 /// A time above zero; a bare number is seconds.
@@ -227,6 +215,8 @@ fn spelled_interval<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duratio
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use clap::Parser;
 
     use super::*;
