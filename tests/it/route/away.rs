@@ -19,6 +19,9 @@ fn a_broker_that_is_away_at_the_start_is_waited_for() {
     let why = format!("cannot reach a broker at http://{address}: ");
     assert!(told.starts_with(&format!("waiting for up to 300ms: {why}")), "{told}");
     assert!(told.contains(&format!("\nerror: {why}")), "{told}");
+    let mut given_up = Running::spawn(command("60s"));
+    given_up.told("waiting for up to 1m: ");
+    assert_eq!(given_up.stop().text(), "", "nobody has to wait for it");
     let mut router = Running::spawn(command("60s"));
     router.told(&format!("waiting for up to 1m: {why}"));
     let broker = Tilde::start_in(place.path(), &["--listen", &address]);

@@ -113,3 +113,21 @@ fn a_schema_with_other_fields_is_refused_by_the_name_of_the_field() {
         holds(&told, &["destination FINANCE: ", &format!("the schema of subject \"{OUTPUT}\""), "payload"]);
     }
 }
+
+#[test]
+fn a_group_that_is_something_else_is_left_alone() {
+    let broker = registered();
+    let flags = ["--destination-configurations", TWO];
+    broker.run(&["subscription", "create", GROUP, SOURCE]).ok();
+    let told = refused(&broker, &flags, 1);
+    holds(
+        &told,
+        &["subscription \"router\" is there and does not keep the order of keys", "hint: name another --group-id"],
+    );
+    // As the hint says.
+    let order = ["--order", "key", "--max-outstanding-per-key", "2048"];
+    broker.run(&[&["subscription", "update", GROUP, "other"][..], &order].concat()).ok();
+    holds(&refused(&broker, &flags, 1), &["is there and reads other, not producer.to.processor"]);
+    broker.run(&[&["subscription", "update", GROUP, SOURCE][..], &order].concat()).ok();
+    Router::start(&broker, "r-1", &[]).stop();
+}

@@ -1,5 +1,7 @@
 //! `tilde route`: what comes out of what goes in.
 
+use tilde::model::limits::MESSAGE_BYTES;
+
 use super::support::*;
 use crate::support::{Tilde, finish};
 
@@ -146,4 +148,20 @@ fn what_cannot_be_routed_goes_to_the_dead_letters_and_the_next_goes_on() {
     }
     let line = router.says("[INVALID] event 1: no destination \"NOWHERE\" is configured");
     assert!(line.contains("r-1"), "{line}");
+}
+
+#[test]
+fn an_event_that_is_too_large_to_be_sent_on_holds_up_no_other() {
+    let broker = registered();
+    let maker = Maker::of(&broker);
+    // It fits into a message as it comes, and no longer with the name of this router.
+    let large = "p".repeat(MESSAGE_BYTES - 170);
+    let payloads = ["0", "1", &large, "2", "3", &large, "4"];
+    publish(&broker, payloads.map(|payload| maker.event("7", "finance", payload)));
+    let router = Router::start(&broker, &"r".repeat(250), &[]);
+    settled(&broker);
+    assert_eq!(numbers(&routed(&broker, "finance"))["7:FINANCE"], [0, 1, 2, 3, 4]);
+    let told = dead(&broker);
+    assert!(told.len() == 2 && told.iter().all(|reason| reason.contains("MESSAGE_TOO_LARGE")), "{told:?}");
+    assert_eq!(router.measure("dead_lettered_events_total{reason=\"message\"}"), 2);
 }

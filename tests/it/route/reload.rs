@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 
 use super::support::*;
-use crate::support::Tilde;
+use crate::support::{Tilde, dice::rounds};
 
 /// Writes the file of the router: its destinations and their topics.
 fn write(broker: &Tilde, destinations: &[(&str, &str)]) {
@@ -118,4 +118,51 @@ fn a_destination_that_refuses_holds_up_no_other_and_loses_nothing() {
         }
     }
     assert_eq!(lying(&broker, &format!("$dead/{GROUP}")).len(), 0);
+}
+
+#[test]
+fn a_refusal_that_comes_and_goes_keeps_the_order() {
+    let broker = registered();
+    register(&broker, "other-value", r#"{"type":"record","name":"Other","fields":[{"name":"cents","type":"long"}]}"#);
+    let maker = Maker::of(&broker);
+    let router = Router::start(&broker, "r-1", &[]);
+    let flow = Flow::start(&broker, move |n| maker.event(&(n % 4).to_string(), "finance", &n.to_string()));
+    for round in 1..=rounds(6, 50) {
+        for rule in ["finance=enforce:other-value", "none"] {
+            broker.run(&["namespace", "update", "default", "--topic-schema", rule]).ok();
+        }
+        router.delivers(20 * round as u64);
+    }
+    let count = flow.stop();
+    settled(&broker);
+    let routed = routed(&broker, "finance");
+    assert_eq!(routed.len(), count);
+    for (key, numbers) in numbers(&routed) {
+        let origin: usize = key.split(':').next().unwrap().parse().unwrap();
+        assert_eq!(numbers, (0..count).filter(|n| n % 4 == origin).collect::<Vec<_>>(), "{key}");
+    }
+}
+
+#[test]
+fn a_router_can_be_stopped_while_a_destination_refuses() {
+    let broker = registered();
+    register(&broker, "other-value", r#"{"type":"record","name":"Other","fields":[{"name":"cents","type":"long"}]}"#);
+    broker.run(&["namespace", "update", "default", "--topic-schema", "finance=enforce:other-value"]).ok();
+    let maker = Maker::of(&broker);
+    let mut router = Router::start(&broker, "r-1", &NEVER);
+    let event = |n: usize| maker.event("7", ["finance", "marketing"][n % 2], &n.to_string());
+    publish(&broker, (0..100).map(event));
+    router.says("destination FINANCE takes no events: ");
+    router.delivers(50);
+    router.stop();
+    let stats = stats(&broker);
+    assert_eq!((&stats["acked"], &stats["backlog_messages"], &stats["consumers"]), (&50.into(), &50.into(), &0.into()));
+    broker.run(&["namespace", "update", "default", "--topic-schema", "none"]).ok();
+    let _router = Router::start(&broker, "r-1", &[]);
+    settled(&broker);
+    for (at, topic) in ["finance", "marketing"].into_iter().enumerate() {
+        let expected: Vec<_> = (0..100).filter(|n| n % 2 == at).collect();
+        let routed = routed(&broker, topic);
+        assert_eq!(numbers(&routed).into_values().collect::<Vec<_>>(), [expected], "{topic}");
+    }
 }

@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 
 use super::support::*;
+use crate::support::{Tilde, ports::free_address};
 
 #[test]
 fn events_are_settled_by_the_batch() {
@@ -109,5 +110,30 @@ fn routers_share_the_work_and_take_over() {
         let origin: usize = key.split(':').next().unwrap().parse().unwrap();
         let expected: Vec<_> = (0..count).filter(|n| n % KEYS == origin).map(|n| n / KEYS).collect();
         assert_eq!(firsts(&numbers), expected, "{key}");
+    }
+}
+
+#[test]
+fn a_broker_that_dies_and_comes_back_loses_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let address = free_address();
+    let mut broker = Tilde::start_in(place.path(), &["--listen", &address]);
+    register_both(&broker);
+    let maker = Maker::of(&broker);
+    let event = |n: usize| maker.event(&(n % 4).to_string(), "finance", &n.to_string());
+    let mut router = Router::start(&broker, "r-1", &["--batch-size-to-commit-offsets", "7"]);
+    for round in 0..3 {
+        publish(&broker, (round * 500..(round + 1) * 500).map(event));
+        router.delivers(round as u64 * 500 + 50);
+        broker.kill();
+        router.says("disconnected: ");
+        broker = Tilde::start_in(place.path(), &["--listen", &address]);
+        router.says("connected again");
+    }
+    settled(&broker);
+    let routed = routed(&broker, "finance");
+    for (key, numbers) in numbers(&routed) {
+        let origin: usize = key.split(':').next().unwrap().parse().unwrap();
+        assert_eq!(firsts(&numbers), (0..1_500).filter(|n| n % 4 == origin).collect::<Vec<_>>(), "{key}");
     }
 }
