@@ -88,7 +88,7 @@ struct Progress {
     opened: Instant,
     /// Events that are on their way.
     waiting: AtomicUsize,
-    /// When the burst that is under way began, in milliseconds since it was opened; none if it is zero.
+    /// When it began to wait for answers, in milliseconds since it was opened; zero if it does not.
     burst: AtomicU64,
 }
 
@@ -135,8 +135,10 @@ impl Lane {
         let earlier = earlier.map(Lane::close);
         let work = tokio::spawn(async move {
             if let Some(earlier) = earlier {
+                worker.progress.begin();
                 // It ends when all that it had is reported.
                 let _ = earlier.await;
+                worker.progress.end();
             }
             worker.run(queued).await;
         });
@@ -181,6 +183,14 @@ impl Lane {
 }
 
 impl Progress {
+    fn begin(&self) {
+        self.burst.store(self.now(), Relaxed);
+    }
+
+    fn end(&self) {
+        self.burst.store(0, Relaxed);
+    }
+
     /// Never zero.
     fn now(&self) -> u64 {
         1 + self.opened.elapsed().as_millis() as u64
@@ -205,9 +215,9 @@ impl Worker {
         let mut burst = Vec::with_capacity(BURST);
         while queue.recv_many(&mut burst, BURST).await > 0 {
             let count = burst.len();
-            self.progress.burst.store(self.progress.now(), Relaxed);
+            self.progress.begin();
             let report = self.burst(burst.drain(..)).await;
-            self.progress.burst.store(0, Relaxed);
+            self.progress.end();
             self.progress.waiting.fetch_sub(count, Relaxed);
             if self.reports.send(report).is_err() {
                 return;

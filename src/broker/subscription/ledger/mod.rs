@@ -275,7 +275,6 @@ impl Ledger {
         entry.lease = self.lease;
         entry.standing = Standing::Leased { consumer, deadline, bytes };
         let attempt = entry.attempts.saturating_add(1);
-        self.wanted.remove(&sequence);
         self.leases.add(deadline, sequence, self.lease);
         self.outstanding += 1;
         self.counts.redelivered += u64::from(attempt > 1);
