@@ -85,6 +85,11 @@ impl Journal {
         self.tell(Level::Error, message);
     }
 
+    /// Whatever matters: it is written down in any case.
+    pub fn told(&self, message: &str) {
+        self.put(self.form.told(Level::Info, message));
+    }
+
     /// Something that has more to say than a sentence: an object, or in text these words, without the level.
     pub fn record(&self, level: Level, what: &impl Serialize, words: impl FnOnce() -> String) {
         if self.has(level) {

@@ -34,6 +34,17 @@ impl Patience {
         true
     }
 
+    /// Does something, as long as there is time left; None if that was not enough.
+    pub async fn bound<F: Future>(&mut self, work: F) -> Option<F::Output> {
+        let begun = Instant::now();
+        let left = self.limit.saturating_sub(self.since.map_or(Duration::ZERO, |since| since.elapsed()));
+        let done = time::timeout(left, work).await.ok();
+        if done.is_none() {
+            self.since.get_or_insert(begun);
+        }
+        done
+    }
+
     fn delay(&mut self, asked: Option<Duration>) -> Option<Duration> {
         let waited = self.since.get_or_insert_with(Instant::now).elapsed();
         let delay = self.backoff.next(&SystemClock, asked);

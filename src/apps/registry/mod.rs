@@ -41,9 +41,10 @@ where
     F: Future<Output = Result<T, Refusal>>,
 {
     loop {
-        match ask().await {
-            Err(Refusal::Passing(why)) if patience.again(None, &why).await => {}
-            answer => return answer,
+        match patience.bound(ask()).await {
+            Some(Err(Refusal::Passing(why))) if patience.again(None, &why).await => {}
+            Some(answer) => return answer,
+            None => return Err(Refusal::Passing("the registry did not answer in time".to_owned())),
         }
     }
 }

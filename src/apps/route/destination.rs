@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
 
 /// A destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +19,8 @@ pub struct Destination {
 }
 
 /// Destinations by their names, as JSON or TOML has them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct Configured(BTreeMap<String, Parts>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configured(Vec<(String, Parts)>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -33,8 +36,10 @@ pub struct Nonsense(String);
 impl Configured {
     /// Reads the text of a flag: `{"FINANCE": {"output_topic": "…", "output_subject": "…"}, …}`.
     pub fn from_json(text: &str) -> Result<Self, Nonsense> {
-        serde_json::from_str(text)
-            .map_err(|error| Nonsense(format!("the destination configurations are no JSON: {error}")))
+        serde_json::from_str(text).map_err(|error| match error.is_data() {
+            true => Nonsense(format!("the destination configurations make no sense: {error}")),
+            false => Nonsense(format!("the destination configurations are no JSON: {error}")),
+        })
     }
 
     /// The destinations, by name; at least one.
@@ -57,16 +62,43 @@ impl Configured {
                 )));
             }
             if let Some(other) = known.insert(name.clone(), written) {
-                let what = format!("destinations {other:?} and {written:?} are the same, as case does not count");
+                let what = match other == written {
+                    true => format!("destination {written:?} is there twice"),
+                    false => format!("destinations {other:?} and {written:?} are the same, as case does not count"),
+                };
                 return Err(Nonsense(what));
             }
             let (output_topic, output_subject) = (output_topic.clone(), output_subject.clone());
             destinations.push(Destination { name, output_topic, output_subject });
         }
+        destinations.sort_by(|one: &Destination, other| one.name.cmp(&other.name));
         match destinations.is_empty() {
             true => Err(Nonsense("there is no destination: configure one at least".to_owned())),
             false => Ok(destinations),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Configured {
+    /// Keeps what is named twice, so that it can be refused.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = Configured;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("destinations by their names")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Configured, A::Error> {
+                let mut named = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    named.push(entry);
+                }
+                Ok(Configured(named))
+            }
+        }
+        from.deserialize_map(Names)
     }
 }
 
@@ -109,11 +141,16 @@ mod tests {
             (r#"{"A": {"output_topic": "m~", "output_subject": "s"}}"#, "a topic has no `~`"),
             (r#"{" ": {"output_topic": "m", "output_subject": "s"}}"#, "empty name"),
             (r#"{"A": {"output_topic": "m", "output_subject": "s", "x": 1}}"#, "unknown field `x`"),
-            (r#"{"A": {"output_topic": 7, "output_subject": "s"}}"#, "no JSON"),
+            (r#"{"A": {"output_topic": 7, "output_subject": "s"}}"#, "make no sense"),
+            ("[]", "make no sense"),
+            (
+                r#"{"A": {"output_topic": "m", "output_subject": "s"}, "A": {"output_topic": "m", "output_subject": "s"}}"#,
+                r#"destination "A" is there twice"#,
+            ),
             ("{", "no JSON"),
             (
                 r#"{"a": {"output_topic": "m", "output_subject": "s"}, "A": {"output_topic": "m", "output_subject": "s"}}"#,
-                r#"destinations "A" and "a" are the same"#,
+                r#"destinations "a" and "A" are the same"#,
             ),
         ] {
             let told = read(text).unwrap_err();

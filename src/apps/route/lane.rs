@@ -82,6 +82,13 @@ pub struct Lane {
     work: JoinHandle<()>,
 }
 
+/// A lane that takes nothing more, until all that it has is reported.
+#[derive(Debug)]
+pub struct Leaving {
+    returns: Arc<Returns>,
+    work: JoinHandle<()>,
+}
+
 /// How a lane gets on.
 #[derive(Debug)]
 struct Progress {
@@ -115,7 +122,7 @@ impl Lane {
         client: &Client,
         name: Arc<str>,
         (output, subject): (Output, String),
-        earlier: Option<Lane>,
+        earlier: Option<Leaving>,
         reports: UnboundedSender<Report>,
     ) -> Lane {
         let (queue, queued) = unbounded_channel();
@@ -132,12 +139,11 @@ impl Lane {
             closed: None,
             reports,
         };
-        let earlier = earlier.map(Lane::close);
         let work = tokio::spawn(async move {
             if let Some(earlier) = earlier {
                 worker.progress.begin();
                 // It ends when all that it had is reported.
-                let _ = earlier.await;
+                let _ = earlier.work.await;
                 worker.progress.end();
             }
             worker.run(queued).await;
@@ -176,9 +182,16 @@ impl Lane {
         self.returns.known.store(returned, Relaxed);
     }
 
-    /// Takes nothing more; ends when all that it has is reported.
-    fn close(self) -> JoinHandle<()> {
-        self.work
+    /// Takes nothing more.
+    pub fn leave(self) -> Leaving {
+        Leaving { returns: self.returns, work: self.work }
+    }
+}
+
+impl Leaving {
+    /// Whether all that it had is reported.
+    pub fn has_left(&self) -> bool {
+        self.work.is_finished()
     }
 }
 

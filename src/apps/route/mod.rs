@@ -39,7 +39,7 @@ use super::{
     registry::{Refusal, Registry, patiently},
     remote::{self, Remote, Tenant},
 };
-use crate::client::DEFAULT_URL;
+use crate::{client::DEFAULT_URL, schema::RecordReader};
 
 /// Send events on to the topic of their destination
 ///
@@ -108,39 +108,50 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
         let own = format!("{}/schema-registry", remote.broker);
         let registry = Registry::new(settings.registry.as_deref().unwrap_or(&own), &tenant.namespace)?;
         let mut patience = Patience::new(settings.start_within);
-        let prepared = tokio::select! {
+        let (input, prepared, doubts) = tokio::select! {
             () = interrupt.wait() => return Ok(()),
             prepared = async {
                 source.reach(&mut patience).await?;
-                check_input(&registry, &settings, &mut patience).await?;
+                let input = input(&registry, &settings, &mut patience).await?;
                 let prepared = routes::prepare(&registry, destinations, &mut patience).await.map_err(missing)?;
                 let doubts = source.ensure(&mut patience).await?;
-                doubts.iter().for_each(|doubt| journal.warn(doubt));
-                Ok::<_, Failure>(prepared)
+                Ok::<_, Failure>((input, prepared, doubts))
             } => prepared?,
+        };
+        // Tests and scripts read these lines, and the port in them.
+        let say = |line: String| match args.format {
+            Format::Text => output::line(line),
+            Format::Json => {
+                journal.told(&line);
+                Ok(())
+            }
         };
         let measures = Measures::new();
         let connections = Connections::raised();
         if let Some(address) = settings.metrics {
             let listener = listen(address)?;
-            output::line(format!("metrics are on http://{}/metrics", listener.local_addr()?))?;
+            say(format!("metrics are on http://{}/metrics", listener.local_addr()?))?;
             serve(connections, listener, measures.clone(), source.clone());
         }
         let Settings { source_topic, group_id, .. } = &settings;
-        // Tests and scripts wait for this line.
-        output::line(format!("{} routes {source_topic} as {group_id}", settings.processor_id))?;
+        say(format!("{} routes {source_topic} as {group_id}", settings.processor_id))?;
+        doubts.iter().for_each(|doubt| journal.warn(doubt));
         let client = remote.client(tenant)?;
         let parts = Parts { client, remote: remote.clone(), flags: args.flags, settings, registry, measures, journal };
-        Router::start(parts, prepared).run(interrupt, hangup).await
+        Router::start(parts, input, prepared).run(interrupt, hangup).await
     })
 }
 
 /// The schema that events come in must be there, and be that of such events.
-async fn check_input(registry: &Registry, settings: &Settings, patience: &mut Patience) -> Result<(), Failure> {
+async fn input(
+    registry: &Registry,
+    settings: &Settings,
+    patience: &mut Patience,
+) -> Result<(u32, RecordReader), Failure> {
     let subject = format!("{}-value", settings.source_topic);
     let registered = patiently(patience, || registry.latest(&subject)).await.map_err(missing)?;
     match registered.schema.reader(&event::INPUT) {
-        Ok(_) => Ok(()),
+        Ok(reader) => Ok((registered.id, reader)),
         Err(broken) => {
             Err(Failure::new(format!("the schema of subject {subject:?} is not that of events to route: {broken}")))
         }

@@ -49,9 +49,10 @@ pub enum Unread {
 }
 
 impl Readers {
-    /// Asks this registry, and says in the log when it is away and when it is there again.
-    pub fn new(registry: Registry, journal: Journal) -> Self {
-        Readers { registry, journal, known: HashMap::new(), asks_again: None }
+    /// Asks this registry for all but one that is known.
+    pub fn new(registry: Registry, journal: Journal, (id, reader): (u32, RecordReader)) -> Self {
+        let known = HashMap::from([(id, Known::Reader(reader))]);
+        Readers { registry, journal, known, asks_again: None }
     }
 
     /// The reader of a schema.

@@ -22,17 +22,20 @@ use super::{
 };
 use crate::{
     apps::{
-        failure::Failure, gap, interrupt::Interrupt, journal::Journal, level::Level, output, patience::Patience,
-        registry::Registry, remote::Remote,
+        failure::Failure, gap, interrupt::Interrupt, journal::Journal, level::Level, message::on_its_line, output,
+        patience::Patience, registry::Registry, remote::Remote,
     },
     client::{Client, Consumer, Delivery, Fault},
     clock::{Clock as _, SystemClock},
+    schema::RecordReader,
 };
 
 /// Events that are taken before it is looked at anything else.
 const TOGETHER: usize = 512;
 /// When events come again whose lane is stuck, with more than its share.
 const CROWDED: Duration = Duration::from_secs(1);
+/// Characters of a reason, as many as are kept with a dead letter.
+const REASON: usize = 255;
 /// How long the broker may take to confirm what was said after the router was stopped.
 const LAST: Duration = Duration::from_secs(30);
 /// How long the registry may take when destinations are read again.
@@ -88,7 +91,7 @@ struct Line<'a> {
 
 impl Router {
     /// Begins to read.
-    pub fn start(parts: Parts, prepared: Vec<Prepared>) -> Router {
+    pub fn start(parts: Parts, input: (u32, RecordReader), prepared: Vec<Prepared>) -> Router {
         let Parts { settings, client, registry, measures, journal, .. } = &parts;
         let consume = client
             .consume(&settings.group_id)
@@ -102,7 +105,7 @@ impl Router {
         let settler = Settler::start(settings.batch, settings.interval, measures.clone(), journal.clone());
         Router {
             consumer: consume.start(),
-            readers: Readers::new(registry.clone(), journal.clone()),
+            readers: Readers::new(registry.clone(), journal.clone(), input),
             routes,
             reports,
             settler,
@@ -122,7 +125,10 @@ impl Router {
             let (due, last) = (self.settler.due(), self.stopping);
             tokio::select! {
                 biased;
-                () = second.wait_for(2) => return Err(self.left("it was stopped in a hurry").into()),
+                () = second.wait_for(2) => match self.routes.waiting() {
+                    0 => break,
+                    _ => return Err(self.left("it was stopped in a hurry").into()),
+                },
                 () = first.wait(), if self.stopping.is_none() => self.stop(),
                 Some(report) = self.reports.recv() => self.account(report),
                 () = at(due) => self.settler.settle(),
@@ -209,8 +215,11 @@ impl Router {
 
     fn reject(&self, why: Dead, reason: &str, delivery: Delivery) {
         let sequence = delivery.message.sequence;
-        let line = Line { event: sequence, verdict: "INVALID", ordering_key: "", topic: "", reason };
-        self.parts.journal.record(Level::Warning, &line, || format!("[INVALID] event {sequence}: {reason}"));
+        // It may tell of names that have any length.
+        let reason: String = reason.chars().take(REASON).collect();
+        let line = Line { event: sequence, verdict: "INVALID", ordering_key: "", topic: "", reason: &reason };
+        let words = || format!("[INVALID] event {sequence}: {}", on_its_line(&reason));
+        self.parts.journal.record(Level::Warning, &line, words);
         self.parts.measures.dead_lettered(why);
         drop(delivery.reject(reason));
     }
@@ -225,7 +234,8 @@ impl Router {
         for outcome in outcomes {
             match outcome {
                 Outcome::Sent(held) => {
-                    let lag = u64::try_from(millis() - held.time).unwrap_or_default();
+                    // An event may say of itself that it happened at any time.
+                    let lag = u64::try_from(millis().saturating_sub(held.time)).unwrap_or_default();
                     self.parts.measures.delivered(&destination, Duration::from_millis(lag));
                     self.tell_sent(&held, &destination);
                     self.settler.push(held);
@@ -261,7 +271,8 @@ impl Router {
             let (event, ordering_key) = (held.delivery.message.sequence, held.key.as_str());
             let topic = self.routes.lane(destination).map_or("", |lane| &lane.output.topic);
             let line = Line { event, verdict: "VALID", ordering_key, topic, reason: "" };
-            journal.record(Level::Debug, &line, || format!("[VALID] event {event}, key {ordering_key}, to {topic}"));
+            let words = || format!("[VALID] event {event}, key {}, to {topic}", on_its_line(ordering_key));
+            journal.record(Level::Debug, &line, words);
         }
     }
 
@@ -300,8 +311,12 @@ impl Router {
         let journal = &self.parts.journal;
         match reloaded {
             Ok(prepared) => match self.routes.change(prepared) {
-                changes if changes.is_empty() => journal.info("destinations were read again: nothing has changed"),
-                changes => journal.info(&format!("destinations were read again: {}", changes.join("; "))),
+                changes if changes.is_empty() => {
+                    journal.info("destinations were read again: nothing has changed");
+                }
+                changes => {
+                    journal.info(&format!("destinations were read again: {}", changes.join("; ")));
+                }
             },
             Err(why) => journal.error(&format!("destinations stay as they were: {why}")),
         }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::{
     destination::Destination,
     event::{OUTPUT, Output},
-    lane::{Lane, Report},
+    lane::{Lane, Leaving, Report},
     measures::Measures,
 };
 use crate::{
@@ -31,6 +31,8 @@ pub struct Prepared {
 pub struct Routes {
     client: Client,
     lanes: HashMap<Arc<str>, Lane>,
+    /// Those of destinations that are there no longer.
+    leaving: HashMap<Arc<str>, Leaving>,
     reports: UnboundedSender<Report>,
     measures: Measures,
 }
@@ -79,7 +81,7 @@ fn about(refusal: Refusal, destination: &str, subject: &str) -> Refusal {
 impl Routes {
     /// None yet. What becomes of events is reported there.
     pub fn new(client: Client, reports: UnboundedSender<Report>, measures: Measures) -> Self {
-        Routes { client, lanes: HashMap::new(), reports, measures }
+        Routes { client, lanes: HashMap::new(), leaving: HashMap::new(), reports, measures }
     }
 
     /// The lane to a destination.
@@ -108,6 +110,7 @@ impl Routes {
     /// destination. Answers what has changed, in words.
     pub fn change(&mut self, prepared: Vec<Prepared>) -> Vec<String> {
         let mut before = std::mem::take(&mut self.lanes);
+        self.leaving.retain(|_, leaving| !leaving.has_left());
         let mut changes = Vec::new();
         for Prepared { destination, output } in prepared {
             let Destination { name, output_subject, .. } = destination;
@@ -121,6 +124,7 @@ impl Routes {
                 Some(lane) if same(&lane) => lane,
                 earlier => {
                     let verb = if earlier.is_some() { "changes" } else { "is there" };
+                    let earlier = earlier.map(Lane::leave).or_else(|| self.leaving.remove(&name));
                     changes.push(format!("{name} {verb}: topic {:?}, schema {}", output.topic, output.schema_id));
                     self.measures.refuses(&name, false);
                     Lane::open(&self.client, name.clone(), (output, output_subject), earlier, self.reports.clone())
@@ -128,9 +132,10 @@ impl Routes {
             };
             self.lanes.insert(name, lane);
         }
-        for name in before.keys() {
-            self.measures.forget(name);
+        for (name, lane) in before {
+            self.measures.forget(&name);
             changes.push(format!("{name} is there no longer"));
+            self.leaving.insert(name, lane.leave());
         }
         changes
     }

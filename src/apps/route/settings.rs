@@ -139,6 +139,8 @@ impl Flags {
         let interval = self.commit_interval.or(file.commit_interval).unwrap_or(Duration::from_secs(1));
         let max_in_flight = self.max_in_flight.or(file.max_in_flight).unwrap_or(20_000);
         let start_within = self.start_within.or(file.start_within.map(|span| span.0));
+        let source_topic = needed("source_topic", &self.source_topic, file.source_topic)?;
+        no_circle(&source_topic, &destinations)?;
         if batch == 0 || interval.is_zero() || !(1..=100_000).contains(&max_in_flight) {
             return Err(Failure::usage(
                 "batch_size_to_commit_offsets and commit_interval are above zero, and max_in_flight is 1 to 100000: one of \
@@ -149,7 +151,7 @@ impl Flags {
             processor_id: needed("processor_id", &self.processor_id, file.processor_id)?,
             broker: url,
             registry: self.schema_registry_url.clone().or(file.schema_registry_url),
-            source_topic: needed("source_topic", &self.source_topic, file.source_topic)?,
+            source_topic,
             group_id: needed("group_id", &self.group_id, file.group_id)?,
             batch: usize::try_from(batch).unwrap_or(usize::MAX),
             interval,
@@ -164,10 +166,12 @@ impl Flags {
     /// The destinations as they are in the file now; None if there is no file that could have changed.
     pub fn read_again(&self) -> Option<Result<Vec<Destination>, Failure>> {
         let path = self.config.as_deref().filter(|_| self.destination_configurations.is_none())?;
-        Some(
-            settings_file::read(path)
-                .and_then(|file: File| self.destinations(file.destination_configurations.as_ref())),
-        )
+        Some(settings_file::read(path).and_then(|file: File| {
+            let destinations = self.destinations(file.destination_configurations.as_ref())?;
+            let source = self.source_topic.as_ref().or(file.source_topic.as_ref());
+            source.map_or(Ok(()), |source| no_circle(source, &destinations))?;
+            Ok(destinations)
+        }))
     }
 
     fn destinations(&self, file: Option<&Configured>) -> Result<Vec<Destination>, Failure> {
@@ -181,6 +185,17 @@ impl Flags {
                  \"processor.to.consumer-value\"}}'; in the file: [destination_configurations.FINANCE], with both below it",
             )
         })
+    }
+}
+
+/// What was sent on must not come in again.
+fn no_circle(source: &str, destinations: &[Destination]) -> Result<(), Failure> {
+    match destinations.iter().find(|destination| destination.output_topic == source) {
+        None => Ok(()),
+        Some(Destination { name, .. }) => {
+            let message = format!("destination {name:?} has the source topic {source:?} as output_topic: name another");
+            Err(Failure::usage(message))
+        }
     }
 }
 
@@ -264,6 +279,8 @@ mod tests {
             (WHOLE.replace("warning", "loud"), "route.toml, line 4: \"loud\" is no level"),
             (WHOLE.replace("group_id", "group"), "route.toml, line 3: unknown field `group`"),
             (format!("max_in_flight = 0\n{WHOLE}"), "max_in_flight is 1 to 100000"),
+            (WHOLE.replace("\"f\"", "\"events\""), "has the source topic \"events\" as output_topic"),
+            (WHOLE.replace("\"events\"", "\"e~\""), "source_topic is one topic, not a pattern"),
         ] {
             let told = settings(&file, &[]).unwrap_err();
             assert!(told.contains(expected), "{told}");

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{lane::Held, measures::Measures};
 use crate::{
-    apps::journal::Journal,
+    apps::{journal::Journal, output},
     client::{Fault, Settling},
 };
 
@@ -81,6 +81,7 @@ impl Settler {
 
 async fn listen(mut heard: UnboundedReceiver<Vec<Said>>, measures: Measures, journal: Journal) {
     while let Some(batch) = heard.recv().await {
+        let (mut failed, mut first) = (0, None);
         for Said { sequence, key, settling } in batch {
             match settling.await {
                 Ok(()) => measures.committed(&key, sequence),
@@ -88,10 +89,14 @@ async fn listen(mut heard: UnboundedReceiver<Vec<Said>>, measures: Measures, jou
                 Err(fault) if is_settled(&fault) => measures.committed(&key, sequence),
                 Err(fault) => {
                     measures.uncommitted();
-                    journal
-                        .warn(&format!("event {sequence} was sent on and comes again: its settlement failed: {fault}"));
+                    failed += 1;
+                    first.get_or_insert((sequence, fault));
                 }
             }
+        }
+        if let Some((sequence, fault)) = first {
+            let events = output::count(failed, "event");
+            journal.warn(&format!("{events} from {sequence} on were sent on and come again: {fault}"));
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     pb::v1::{
         CreateSubscriptionRequest, DeliveryOrder, GetSubscriptionRequest, RetryPolicy, StartPosition, Subscription,
         start_position::{Position, Preset},
+        subscription,
         subscriptions_client::SubscriptionsClient,
     },
 };
@@ -78,7 +79,14 @@ impl Source {
                  subscription update {name} --max-attempts never` does not"
             )
         });
-        Ok(slow.into_iter().chain(gives_up).collect())
+        let drops = found.dead_letter_policy.as_ref().is_some_and(|policy| policy.drop).then(|| {
+            format!("subscription {name:?} keeps no dead letters: what cannot be routed is lost; --dead-letter-topic '' keeps it")
+        });
+        let filters = (!found.filter.is_empty())
+            .then(|| format!("subscription {name:?} has a filter: what it leaves out is not routed"));
+        let pauses = (found.state() == subscription::State::Paused)
+            .then(|| format!("subscription {name:?} is paused: `tilde subscription resume {name}` lets it deliver"));
+        Ok([slow, gives_up, drops, filters, pauses].into_iter().flatten().collect())
     }
 
     /// Events that are not settled yet.

@@ -111,8 +111,9 @@ impl<W> Book<W> {
         let Delivery { message: Some(message), ack_id, attempt, .. } = delivery else { return };
         let (sequence, due) = (message.sequence, now + deadline / 2);
         if let Some(held) = self.held.get_mut(&sequence)
-            && (held.place != Place::Settled || held.is_stale)
+            && (held.place != Place::Settled || held.is_stale || self.in_order && self.said.contains_key(&held.ack_id))
         {
+            // In order one that is settled comes again if it follows one that went back, and the broker had not heard of that.
             held.is_stale = false;
             let before = mem::replace(&mut held.ack_id, ack_id.clone());
             match held.place {

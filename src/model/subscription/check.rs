@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DEAD_LETTERS, RetryPolicy, Subscription};
+use super::{DEAD_LETTERS, DeliveryOrder, RetryPolicy, Subscription};
 use crate::model::{Error, Filter, PatternSet, Position, Reason, Result, Topic, limits};
 
 /// What a back-off may grow by each time.
@@ -42,6 +42,11 @@ impl Subscription {
             let most = limits::WINDOW_MESSAGES;
             ensure((1..=most).contains(&given), field, || format!("{field} is {given}: it takes 1 to {most}"))?;
         }
+        let is_one = self.max_outstanding_per_key == 1 || self.order == DeliveryOrder::Key;
+        ensure(is_one, "max_outstanding_per_key", || {
+            let given = self.max_outstanding_per_key;
+            format!("max_outstanding_per_key is {given}, and keys have no order: it takes delivery_order KEY")
+        })?;
         ensure(self.max_rate.is_none_or(|rate| rate.is_finite() && rate > 0.0), "max_messages_per_second", || {
             "max_messages_per_second must be above 0: leave it out for no limit, and pause to deliver nothing"
                 .to_owned()
@@ -179,6 +184,7 @@ mod tests {
             ("ack_deadline", Subscription { ack_deadline: hours_12 + nano, ..good() }),
             ("max_outstanding_messages", Subscription { max_outstanding: 0, ..good() }),
             ("max_outstanding_messages", Subscription { max_outstanding: 100_001, ..good() }),
+            ("max_outstanding_per_key", Subscription { max_outstanding_per_key: 2, ..good() }),
             ("max_outstanding_per_key", Subscription { max_outstanding_per_key: 0, ..good() }),
             ("max_outstanding_per_key", Subscription { max_outstanding_per_key: 100_001, ..good() }),
             ("max_messages_per_second", Subscription { max_rate: Some(0.0), ..good() }),

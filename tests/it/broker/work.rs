@@ -377,6 +377,23 @@ async fn seek_and_purge_move_it_and_say_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_rejects_has_judged_the_messages_and_goes_on() {
+    let fixture = open().await;
+    fixture.create(jobs()).await;
+    fixture.publish_many("jobs/a", 60).await;
+    let (mut session, _) = fixture.consume(attach("c", 30)).await;
+    for _ in 0..2 {
+        let held = ready(&mut session).await;
+        assert_eq!(held.len(), 30);
+        held.iter().for_each(|delivery| say(&mut session, delivery, Verdict::Reject));
+    }
+    // They are put away beside it.
+    tokio::time::sleep(SECOND).await;
+    let described = fixture.broker.get_subscription(&home(), &name()).await.unwrap();
+    assert_eq!((described.state, described.stats.dead_lettered), (SubscriptionState::Active, 60));
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_most_fails_it_tries_one_at_a_time_and_recovers_by_itself() {
     let fixture = open().await;
     let retry = RetryPolicy { min_backoff: Duration::ZERO, max_attempts: None, ..RetryPolicy::default() };

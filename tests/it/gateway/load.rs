@@ -118,8 +118,10 @@ fn callers_that_cancel_leave_nothing_behind() {
 fn leave_nothing_behind(call: impl Fn(String, &mut Dice, usize) -> usize + Sync) {
     let mut files = Files::new();
     let gateway = start(&files, &["--timeout", "1s", "--abandon-after", "2s", "--mode", "primitive"]);
-    let (threads, resident) = (gateway.metric("process_threads"), gateway.metric("process_resident_memory_bytes"));
     let answering = BackEnd::start(files.path(), vec![b'x'; 40_000]);
+    // All threads are there once one has been answered.
+    gateway.get("/first").told();
+    let (threads, resident) = (gateway.metric("process_threads"), gateway.metric("process_resident_memory_bytes"));
     let address = gateway.url.strip_prefix("http://").unwrap();
     let (mut dice, callers) = (Dice::new(), 4);
     let calls = rounds(400, 100_000) / callers;

@@ -47,10 +47,12 @@ async fn a_registry_that_is_away_is_waited_for_at_the_start_and_later() {
     proxy.down(false);
     assert_eq!(waiting.line(), format!("r-1 routes {SOURCE} as {GROUP}"));
     waiting.stop().ok();
-    // The schema of an event is asked for when the first has come.
+    // A schema that is not the one of the beginning is asked for when the first event of it has come.
     let mut router = Router::with(&broker, "r-1", &flags);
     proxy.down(true);
     proxy.cut();
+    let next = schema("producer-to-processor.avsc").replace(r#""payload","#, r#""payload", "doc": "any text","#);
+    register(&broker, INPUT, &next);
     let maker = Maker::of(&broker);
     publish(&broker, (0..20).map(|n| maker.event("7", "finance", &n.to_string())));
     router.says("the registry cannot be reached: ");

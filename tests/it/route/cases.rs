@@ -165,3 +165,26 @@ fn an_event_that_is_too_large_to_be_sent_on_holds_up_no_other() {
     assert!(told.len() == 2 && told.iter().all(|reason| reason.contains("MESSAGE_TOO_LARGE")), "{told:?}");
     assert_eq!(router.measure("dead_lettered_events_total{reason=\"message\"}"), 2);
 }
+
+#[test]
+fn an_event_may_have_happened_at_any_time() {
+    let broker = registered();
+    let maker = Maker::of(&broker);
+    let _router = Router::start(&broker, "r-1", &[]);
+    let times = [i64::MIN, i64::MAX, -1, 0];
+    publish(&broker, times.map(|time| maker.event_at(time, "7", "FINANCE", &time.to_string())));
+    arrived(&broker, "finance", times.len());
+    settled(&broker);
+}
+
+#[test]
+fn many_that_cannot_be_routed_hold_up_no_other() {
+    let broker = registered();
+    let maker = Maker::of(&broker);
+    publish(&broker, (0..300).map(|n| maker.event(&n.to_string(), "NOWHERE", "p")));
+    publish(&broker, [maker.event("7", "FINANCE", "p")]);
+    let _router = Router::start(&broker, "r-1", &["--max-in-flight", "10"]);
+    arrived(&broker, "finance", 1);
+    settled(&broker);
+    assert_eq!(dead(&broker).len(), 300);
+}

@@ -224,9 +224,14 @@ impl Maker {
 
     /// An event that happens now.
     pub fn event(&self, origin: &str, destination: &str, payload: &str) -> PublishRequest {
+        self.event_at(now(), origin, destination, payload)
+    }
+
+    /// The same at another time.
+    pub fn event_at(&self, time: i64, origin: &str, destination: &str, payload: &str) -> PublishRequest {
         let texts = [origin, "Ledger", destination, payload].map(Value::Text);
         let mut bytes = framed(self.id, &[]);
-        self.writer.write(&[texts[0], texts[1], texts[2], texts[3], Value::Long(now())], &mut bytes);
+        self.writer.write(&[texts[0], texts[1], texts[2], texts[3], Value::Long(time)], &mut bytes);
         keyed(bytes, &format!("{origin}:{}", destination.to_uppercase()))
     }
 }

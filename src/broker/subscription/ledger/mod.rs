@@ -487,7 +487,10 @@ impl Ledger {
         entry.attempts = entry.attempts.saturating_add(1);
         entry.failure = Some(Box::new(failure));
         self.outstanding -= 1;
-        self.breaker.failed(moment.now);
+        // Who rejects has judged the message: that says nothing against himself.
+        if !matches!(again, Again::Never) {
+            self.breaker.failed(moment.now);
+        }
         let wait = match again {
             Again::Never => None,
             _ if retry::is_over(&self.rules.retry, entry.attempts) => None,

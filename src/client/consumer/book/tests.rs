@@ -289,3 +289,28 @@ fn what_lies_behind_a_message_that_goes_back_follows_it() {
     assert_eq!([next(&mut book), next(&mut book)], [Some(1), Some(2)]);
     assert_eq!((book.back.len(), book.unconfirmed(), book.out()), (0, 0, 4));
 }
+
+#[test]
+fn what_was_settled_behind_a_message_that_went_back_is_not_handed_out_again() {
+    let of = |sequence: u64, ack_id: &str| {
+        let message = Message { sequence, ordering_key: "k".into(), ..Message::default() };
+        Delivery { message: Some(message), ack_id: ack_id.into(), attempt: 1, ack_deadline: None }
+    };
+    let (mut book, now) = (Book::<u32>::new(Duration::ZERO, true), Instant::now());
+    for (sequence, ack_id) in [(1, "a"), (2, "b")] {
+        book.take(of(sequence, ack_id), now, DEADLINE);
+        book.hand_out(now).unwrap();
+    }
+    book.settle(1, Word::bare(Verdict::Release), None);
+    told(&mut book, "a", "");
+    book.settle(2, Word::bare(Verdict::Ack), Some(7));
+    said(&mut book);
+    // The broker has leased both anew before it heard of that.
+    book.take(of(1, "c"), now, DEADLINE);
+    book.take(of(2, "d"), now, DEADLINE);
+    assert_eq!(book.hand_out(now).map(|handed| handed.message.sequence), Some(1));
+    assert_eq!(book.hand_out(now), None);
+    assert_eq!(said(&mut book), [(Verdict::Ack, "d".to_owned())]);
+    assert_eq!(told(&mut book, "b", "LEASE_EXPIRED"), []);
+    assert_eq!(told(&mut book, "d", ""), [(7, None)]);
+}

@@ -327,7 +327,7 @@ mod tests {
             namespace: "team".into(),
             topics: vec!["a".into(), "b~".into()],
             filter: "topic != \"x\"".into(),
-            delivery_order: pb::DeliveryOrder::Exclusive.into(),
+            delivery_order: pb::DeliveryOrder::Key.into(),
             ack_deadline: seconds(2),
             retry_policy: Some(pb::RetryPolicy {
                 min_backoff: seconds(2),
