@@ -9,7 +9,7 @@ pub struct Limits {
     pub references: usize,
     /// Levels of brackets in a text, one within the other: about 30 nested records of Avro. `serde_json` reads 127.
     pub depth: usize,
-    /// Types that a schema and what it refers to define: Avro's types, JSON's subschemas, Protobuf's messages, fields and
+    /// Types that a schema and what it refers to define: Avro's types and, as many again, its fields; JSON's subschemas, Protobuf's messages, fields and
     /// values.
     pub types: usize,
     /// Patterns of a JSON Schema, each of which may take a megabyte.

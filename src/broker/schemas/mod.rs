@@ -256,7 +256,12 @@ impl Broker {
             (subject, _, _) => {
                 check_subject(subject)?;
                 let kept = registry.subject(subject)?.value;
-                registered(registry, subject, find(subject, &kept, wanted.version, false)?)?
+                // What was written by an earlier version says so.
+                let named = frame
+                    .filter(|_| wanted.version == 0)
+                    .and_then(|frame| kept.versions(false).find(|version| version.id == frame.id));
+                let version = named.map_or_else(|| find(subject, &kept, wanted.version, false), Ok)?;
+                registered(registry, subject, version)?
             }
         };
         let ready = registry.ready(found.id)?.ok_or_else(|| no_schema(found.id))?;

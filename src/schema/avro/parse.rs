@@ -18,6 +18,8 @@ pub struct Parser<'a> {
     names: HashMap<String, Id>,
     primitives: HashMap<&'static str, Id>,
     defaults: Defaults,
+    /// Of all records.
+    fields: usize,
 }
 
 /// A place in the document, and the namespace there.
@@ -41,6 +43,7 @@ impl<'a> Parser<'a> {
             names: HashMap::new(),
             primitives: HashMap::new(),
             defaults: Defaults::default(),
+            fields: 0,
         }
     }
 
@@ -172,6 +175,11 @@ impl<'a> Parser<'a> {
         for (at, field) in fields.iter().enumerate() {
             let path = format!("{}.fields[{at}]", place.path);
             let inner = Place { path: &path, namespace: name::namespace(&name.full) };
+            self.fields += 1;
+            if self.fields > self.limits.types {
+                let what = format!("there are more than {} fields: split the schema", self.limits.types);
+                return Err(inner.broken(what));
+            }
             let field = self.field(field, inner)?;
             if !seen.insert(field.name.clone()) {
                 return Err(inner.broken(format!("the record has two fields {}: rename one", field.name)));

@@ -246,3 +246,18 @@ async fn what_makes_no_sense_is_refused_with_its_place() {
     }
     assert_eq!(register(&mut schemas, "a", None).await.unwrap_err().code(), Code::InvalidArgument);
 }
+
+#[tokio::test]
+async fn a_payload_is_validated_by_the_version_that_it_names() {
+    let broker = Tilde::in_memory();
+    let mut schemas = schemas(&broker).await;
+    let field = r#"{"name":"n","type":"int"}"#;
+    register(&mut schemas, "o", record(field)).await.unwrap();
+    let more = format!(r#"{field},{{"name":"more","type":"int","default":0}}"#);
+    register(&mut schemas, "o", record(&more)).await.unwrap();
+    for (payload, version) in [(&[0, 0, 0, 0, 1, 2][..], 1), (&[0, 0, 0, 0, 2, 2, 4], 2), (&[2, 4], 2)] {
+        let request = ValidatePayloadRequest { subject: "o".into(), payload: payload.to_vec(), ..Default::default() };
+        let found = schemas.validate_payload(request).await.unwrap().into_inner().schema.unwrap();
+        assert_eq!(found.version, version, "{payload:?}");
+    }
+}

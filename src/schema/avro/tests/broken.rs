@@ -162,6 +162,9 @@ fn enormous_and_deep_schemas_are_refused() {
     let wide: Vec<String> =
         (0..10_001).map(|at| format!(r#"{{"type": "fixed", "name": "F{at}", "size": 1}}"#)).collect();
     broken(Kind::Avro, &format!("[{}]", wide.join(",")), "$[10000]", "more than 10000 types");
+    let fields: Vec<String> = (0..10_001).map(|at| format!(r#"{{"name": "f{at}", "type": "int"}}"#)).collect();
+    let record = format!(r#"{{"type": "record", "name": "R", "fields": [{}]}}"#, fields.join(","));
+    broken(Kind::Avro, &record, "$.fields[10000]", "more than 10000 fields");
     let large = format!(r#"{{"type": "int", "doc": "{}"}}"#, "x".repeat(1 << 20));
     broken(Kind::Avro, &large, "$", "at most 1048576 are allowed");
     let limits = Limits { bytes: 4, ..Limits::default() };
