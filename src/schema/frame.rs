@@ -1,7 +1,35 @@
-//! What stands between the id and the payload in the frame of a registry's serializers: for Protobuf which message of the
-//! file it is, as a count and indexes, each a variable-length integer with its sign in the lowest bit. Never looks at ids.
+//! What the serializers of a registry write before a payload: which schema it is of, and for Protobuf which message of the file,
+//! as a count and indexes, each a variable-length integer with its sign in the lowest bit. Never knows what an id stands for.
 
 use super::{Violation, path};
+
+/// A zero byte, and the id in four.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Names the schema.
+    pub id: u32,
+    /// What comes after.
+    pub rest: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// Its bytes.
+    pub const BYTES: usize = 5;
+
+    /// If there is one.
+    pub fn of(payload: &'a [u8]) -> Option<Self> {
+        match payload {
+            [0, a, b, c, d, rest @ ..] => Some(Frame { id: u32::from_be_bytes([*a, *b, *c, *d]), rest }),
+            _ => None,
+        }
+    }
+
+    /// The bytes before what comes after.
+    pub fn begin(id: u32) -> [u8; Frame::BYTES] {
+        let [a, b, c, d] = id.to_be_bytes();
+        [0, a, b, c, d]
+    }
+}
 
 /// Indexes of one path: messages within messages.
 const DEPTH: i64 = 100;

@@ -34,6 +34,7 @@ mod testing;
 pub use broken::Broken;
 pub use compatibility::{Compatibility, Incompatible};
 pub use definition::{Referenced, Schema};
+pub use frame::Frame;
 pub use kind::Kind;
 pub use limits::Limits;
 pub use record::{RecordReader, RecordWriter, Shape, Value};

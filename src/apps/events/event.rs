@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::{
     clock::Clock,
     pb::v1::{PublishRequest, publish_request::Payload},
-    schema::{Broken, RecordWriter, Schema, Shape, Value},
+    schema::{Broken, Frame, RecordWriter, Schema, Shape, Value},
 };
 
 /// The fields of a record for events, in the order in which they are written.
@@ -17,8 +17,6 @@ const FIELDS: [(&str, Shape); 5] = [
     ("payload", Shape::Text),
 ];
 
-/// Begins a payload as serializers of registries frame them; the id of its schema follows.
-const FRAME: u8 = 0;
 /// What a payload says in front of its own id.
 const DUMMY: &str = "dummy-payload ";
 /// Fills a payload up.
@@ -91,8 +89,7 @@ impl Maker {
             Value::Long(clock.now().nanos() / 1_000_000),
             Value::Text(&payload),
         ];
-        let mut bytes = vec![FRAME];
-        bytes.extend(self.form.id.to_be_bytes());
+        let mut bytes = Frame::begin(self.form.id).to_vec();
         self.form.writer.write(&values, &mut bytes);
         PublishRequest {
             topic: self.topic.clone(),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::destination::canonical;
 use crate::{
     client::{Message, PublishRequest},
-    schema::{RecordReader, RecordWriter, Shape, Value, Violation},
+    schema::{Frame, RecordReader, RecordWriter, Shape, Value, Violation},
 };
 
 /// What comes in. All of it must be there.
@@ -31,8 +31,6 @@ pub const OUTPUT: [(&str, Shape); 6] = [
 
 /// The attribute that names the schema of a payload without a frame.
 const SCHEMA_ID: &str = "schema_id";
-/// Of a frame: a zero byte, and the id.
-const FRAME: usize = 5;
 
 /// An event that came in, where it lies in its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +63,10 @@ pub fn unframed(message: &Message) -> Result<(u32, &[u8]), String> {
             Ok(id) => Ok((id, payload)),
             Err(_) => Err(format!("its attribute {SCHEMA_ID} is {id:?}, which is no id of a schema")),
         },
-        ([0, a, b, c, d, rest @ ..], _) => Ok((u32::from_be_bytes([*a, *b, *c, *d]), rest)),
-        _ => {
-            Err("it does not say by which schema it was written: a zero byte and the schema's id come first".to_owned())
+        (payload, _) => {
+            let frame = Frame::of(payload).map(|frame| (frame.id, frame.rest));
+            let why = "it does not say by which schema it was written: a zero byte and the schema's id come first";
+            frame.ok_or_else(|| why.to_owned())
         }
     }
 }
@@ -102,9 +101,8 @@ impl<'a> Event<'a> {
         ];
         let texts = self.origin.len() + processor.len() + destination.len() + self.payload.len();
         // The numbers have at most ten bytes each, as have the lengths of the texts together in all but huge ones.
-        let mut payload = Vec::with_capacity(FRAME + texts + 40);
-        payload.push(0);
-        payload.extend_from_slice(&output.schema_id.to_be_bytes());
+        let mut payload = Vec::with_capacity(Frame::BYTES + texts + 40);
+        payload.extend_from_slice(&Frame::begin(output.schema_id));
         output.writer.write(&values, &mut payload);
         let request = PublishRequest::data(&output.topic, Bytes::from(payload));
         PublishRequest { ordering_key: format!("{}:{destination}", self.origin), ..request }

@@ -114,9 +114,13 @@ impl Measures {
         self.0.processed.inc_by(events);
     }
 
-    /// An event is durable where it was sent, so long after it happened.
-    pub fn delivered(&self, destination: &Arc<str>, lag: Duration) {
-        self.0.delivered.get_or_create(&label("destination", destination)).inc();
+    /// Events are durable where they were sent.
+    pub fn delivered(&self, destination: &Arc<str>, events: u64) {
+        self.0.delivered.get_or_create(&label("destination", destination)).inc_by(events);
+    }
+
+    /// An event is durable so long after it happened.
+    pub fn lag(&self, lag: Duration) {
         self.0.lag.observe(lag.as_secs_f64());
     }
 
@@ -208,7 +212,8 @@ mod tests {
         let measures = Measures::new();
         let finance: Arc<str> = "FINANCE".into();
         measures.processed(3);
-        measures.delivered(&finance, Duration::from_millis(5));
+        measures.delivered(&finance, 1);
+        measures.lag(Duration::from_millis(5));
         measures.returned(&finance, 2);
         measures.dead_lettered(Dead::Schema);
         measures.committed("7:FINANCE", 41);

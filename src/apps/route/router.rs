@@ -230,13 +230,14 @@ impl Router {
         if let (Some(returned), Some(lane)) = (returned, self.routes.lane(&destination)) {
             lane.know(returned);
         }
-        let mut back = 0;
+        let (mut sent, mut back) = (0, 0);
         for outcome in outcomes {
             match outcome {
                 Outcome::Sent(held) => {
                     // An event may say of itself that it happened at any time.
                     let lag = u64::try_from(millis().saturating_sub(held.time)).unwrap_or_default();
-                    self.parts.measures.delivered(&destination, Duration::from_millis(lag));
+                    self.parts.measures.lag(Duration::from_millis(lag));
+                    sent += 1;
                     self.tell_sent(&held, &destination);
                     self.settler.push(held);
                 }
@@ -246,6 +247,9 @@ impl Router {
                     drop(held.delivery.release_after(wait));
                 }
             }
+        }
+        if sent > 0 {
+            self.parts.measures.delivered(&destination, sent);
         }
         if back > 0 {
             self.parts.measures.returned(&destination, back);

@@ -85,7 +85,7 @@ async fn listen(mut heard: UnboundedReceiver<Vec<Said>>, measures: Measures, jou
         for Said { sequence, key, settling } in batch {
             match settling.await {
                 Ok(()) => measures.committed(&key, sequence),
-                // By the same word, before the connection broke.
+                // By whomever, and in whatever way: it does not come again.
                 Err(fault) if is_settled(&fault) => measures.committed(&key, sequence),
                 Err(fault) => {
                     measures.uncommitted();

@@ -10,13 +10,15 @@ use tokio::time::Instant;
 
 use super::{
     super::served::Served,
-    frame::Frame,
     no_subject,
     ready::Ready,
     registry::Registry,
     stored::{StoredSubject, StoredVersion},
 };
-use crate::model::{Enforcement, Error, Message, Reason, Result};
+use crate::{
+    model::{Enforcement, Error, Message, Reason, Result},
+    schema::Frame,
+};
 
 /// The attribute that names a payload's schema by its id.
 pub const SCHEMA_ID: &str = "schema_id";

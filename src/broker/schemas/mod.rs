@@ -3,7 +3,6 @@
 
 mod demand;
 mod draft;
-mod frame;
 mod lookup;
 mod moving;
 mod ready;
@@ -22,12 +21,14 @@ pub use self::{
     stored::{StoredSubject, StoredVersion},
 };
 use self::{
-    frame::Frame,
     registry::Versioned,
     rules::{chosen, compare, in_force, incompatible, refuse_read_only, refuse_referenced},
 };
 use super::{Broker, served::Served};
-use crate::model::{Error, NamespaceName, Reason, Result, limits, topic};
+use crate::{
+    model::{Error, NamespaceName, Reason, Result, limits, topic},
+    schema::Frame,
+};
 
 /// A version of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]

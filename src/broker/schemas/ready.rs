@@ -6,10 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use super::frame::Frame;
 use crate::{
     model::{Error, Reason, Result},
-    schema::Schema,
+    schema::{Frame, Schema},
 };
 
 /// Schemas that one namespace keeps.

@@ -69,13 +69,16 @@ impl Hub {
             if !inner.serves(consumer, wall) || self.shared.deadline.get().is_some() || !self.shared.works() {
                 break;
             }
-            let Some(window) = inner.consumers.get_mut(&consumer).map(|consumer| &mut consumer.window) else { break };
+            let Some(asks) = inner.consumers.get_mut(&consumer) else { break };
             // A settlement makes room, and wakes.
-            if window.room() == 0 {
+            if asks.window.room() == 0 {
                 break;
             }
-            inner.recall(consumer);
-            let has_own = inner.consumers.get(&consumer).is_some_and(|consumer| !consumer.own.is_empty());
+            let has_own = !asks.own.is_empty();
+            if !has_own {
+                // What was set aside and did not fit is looked for again.
+                asks.parked.drain(..).for_each(|sequence| inner.ledger.recall(sequence));
+            }
             if inner.is_full(now) || !has_own && matches!(self.look(inner), Look::Nothing) {
                 inner.line.push_back(consumer);
                 self.stir_at_next(inner, now);

@@ -27,7 +27,7 @@ pub(super) struct Inner {
     pub patterns: Arc<PatternSet>,
     pub ledger: Ledger,
     pub found: VecDeque<Found>,
-    /// How much of what was found is set aside for consumers.
+    /// How much of what was found is set aside for consumers: the sum of theirs, as it is asked for at every delivery.
     pub aside: usize,
     /// Everything before it was read, when all that was found is handed out.
     pub behind: Sequence,
@@ -224,13 +224,6 @@ impl Inner {
             }
             // He has just gone.
             None => self.ledger.put_back(found.sequence),
-        }
-    }
-
-    /// A consumer has taken what was set aside for him: what did not fit is looked for again.
-    pub fn recall(&mut self, consumer: u32) {
-        if let Some(consumer) = self.consumers.get_mut(&consumer).filter(|consumer| consumer.own.is_empty()) {
-            consumer.parked.drain(..).for_each(|sequence| self.ledger.recall(sequence));
         }
     }
 

@@ -281,45 +281,6 @@ impl Ledger {
         Offer::Leased(Lease { lease: self.lease, attempt, deadline })
     }
 
-    /// Makes a message open if it is new, and answers whether it may be leased now.
-    fn admit(&mut self, sequence: Sequence, key: &[u8], consumer: u32) -> Turn {
-        if sequence >= self.read && !self.open.contains_key(&sequence) {
-            self.read = sequence.next();
-            self.open.insert(sequence, Entry::ready());
-        }
-        let Some(entry) = self.open.get_mut(&sequence) else { return Turn::Later };
-        let by_key = self.rules.order == DeliveryOrder::Key;
-        if by_key && !key.is_empty() && entry.key.is_none() {
-            entry.key = self.keys.enter(key, sequence);
-        }
-        let (standing, key) = (entry.standing, entry.key.clone().filter(|_| by_key));
-        let may_come = match standing {
-            Standing::Ready => true,
-            Standing::BackingOff { .. } => self.early,
-            _ => false,
-        };
-        let turn = match (may_come, &key) {
-            (false, _) => Turn::Later,
-            (true, None) => Turn::Now,
-            (true, Some(key)) => self.keys.claim(key, sequence, consumer, self.rules.per_key as usize),
-        };
-        self.wanted.remove(&sequence);
-        match (turn, standing) {
-            (Turn::Taken, _) => {}
-            (Turn::Later, Standing::Ready) => entry.standing = Standing::Blocked,
-            (Turn::Later, _) => {}
-            (_, Standing::BackingOff { until }) => {
-                self.backoffs.remove(&(until, sequence));
-                entry.standing = Standing::Ready;
-            }
-            _ => {}
-        }
-        if let Some(key) = key.filter(|_| matches!(turn, Turn::Now | Turn::Of(_))) {
-            self.call(&key);
-        }
-        turn
-    }
-
     /// Settles a delivery. `consumer` is the name of whoever had it.
     pub fn settle(
         &mut self,

@@ -1,10 +1,10 @@
-//! How the messages of a key follow one another: who there is to have them, what is set aside for the one who has the key,
-//! and what follows when one of them comes back. Never hands anything out.
+//! Whose turn it is: how the messages of a key follow one another, who there is to have them, what is set aside for the one who
+//! has the key, and what follows when one of them comes back. Never hands anything out.
 
 use std::sync::Arc;
 
-use super::{Ended, Ledger, Standing};
-use crate::model::Sequence;
+use super::{Ended, Entry, Ledger, Standing, keys::Turn};
+use crate::model::{DeliveryOrder, Sequence};
 
 impl Ledger {
     /// These consumers are there to be handed something. Of one that is no longer among them the keys move to others, as
@@ -44,6 +44,45 @@ impl Ledger {
     /// come back.
     pub fn revoked(&mut self) -> Vec<Ended> {
         std::mem::take(&mut self.revoked)
+    }
+
+    /// Makes a message open if it is new, and answers whether it may be leased now.
+    pub(super) fn admit(&mut self, sequence: Sequence, key: &[u8], consumer: u32) -> Turn {
+        if sequence >= self.read && !self.open.contains_key(&sequence) {
+            self.read = sequence.next();
+            self.open.insert(sequence, Entry::ready());
+        }
+        let Some(entry) = self.open.get_mut(&sequence) else { return Turn::Later };
+        let by_key = self.rules.order == DeliveryOrder::Key;
+        if by_key && !key.is_empty() && entry.key.is_none() {
+            entry.key = self.keys.enter(key, sequence);
+        }
+        let (standing, key) = (entry.standing, entry.key.clone().filter(|_| by_key));
+        let may_come = match standing {
+            Standing::Ready => true,
+            Standing::BackingOff { .. } => self.early,
+            _ => false,
+        };
+        let turn = match (may_come, &key) {
+            (false, _) => Turn::Later,
+            (true, None) => Turn::Now,
+            (true, Some(key)) => self.keys.claim(key, sequence, consumer, self.rules.per_key as usize),
+        };
+        self.wanted.remove(&sequence);
+        match (turn, standing) {
+            (Turn::Taken, _) => {}
+            (Turn::Later, Standing::Ready) => entry.standing = Standing::Blocked,
+            (Turn::Later, _) => {}
+            (_, Standing::BackingOff { until }) => {
+                self.backoffs.remove(&(until, sequence));
+                entry.standing = Standing::Ready;
+            }
+            _ => {}
+        }
+        if let Some(key) = key.filter(|_| matches!(turn, Turn::Now | Turn::Of(_))) {
+            self.call(&key);
+        }
+        turn
     }
 
     /// A message is not done, or not yet: those that are out behind it in its key follow it once more.
